@@ -1,0 +1,142 @@
+"""Round-to-nearest in the weight's own precision, a slice at a time.
+
+Equals `affine.choose_qparams` and `affine.quantize` run in the weight's dtype, bit for bit,
+except in blocks whose scale or zero point that dtype cannot compute: those are done in the next
+wider one. Beside its result it needs less memory than one copy of the weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from coreml_assay.numerics.affine import (
+    QuantizationParameters,
+    block_range,
+    out_of_precision,
+    qparams_of_range,
+)
+from coreml_assay.numerics.blocks import Array, BlockShape, split_shape, spread
+from coreml_assay.numerics.grid import Grid
+
+_WIDER: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.float16): np.dtype(np.float32),
+    np.dtype(np.float32): np.dtype(np.float64),
+}
+_SLICE_BYTES = 1 << 20  # a slice and its quotient stay in a core's cache
+
+
+class QuantizedWeight(NamedTuple):
+    """Codes with the parameters that turn them back into weights.
+
+    Attributes:
+        codes: int8 or uint8, the weight's shape.
+        scale: the weight's dtype and rank, the number of blocks along each axis as shape.
+        zero_point: the codes' dtype and the scale's shape, or None for a signed symmetric grid.
+    """
+
+    codes: Array
+    scale: Array
+    zero_point: Array | None
+
+
+def round_to_nearest(weight: Array, grid: Grid, block_shape: BlockShape) -> QuantizedWeight:
+    """Choose parameters for each block and round every weight to its nearest code.
+
+    Args:
+        weight: float16 or float32, rank 1 or more, finite, not empty.
+        grid: the codes to be used.
+        block_shape: block size for each axis, 0 for the whole axis.
+
+    Returns:
+        Codes, scale and zero point; the scale of a block that is not all zero is positive and
+        finite whatever the weight's magnitude.
+
+    Raises:
+        ValueError: another dtype, an empty weight, NaN or infinities, or a shape that the blocks
+            do not divide.
+    """
+    if weight.dtype not in _WIDER:
+        raise ValueError(f"the weight must be float16 or float32, got {weight.dtype}")
+    parameters, widened = _parameters(weight, grid, block_shape)
+    codes = np.empty(weight.shape, grid.dtype)
+    for rows, blocks in _slices(weight, parameters.scale.shape):
+        z = parameters.zero_point
+        part = QuantizationParameters(parameters.scale[blocks], None if z is None else z[blocks])
+        codes[rows] = _quantize_slice(weight[rows], part, grid, widened[blocks])
+    return QuantizedWeight(codes, parameters.scale, parameters.zero_point)
+
+
+def _parameters(
+    weight: Array, grid: Grid, block_shape: BlockShape
+) -> tuple[QuantizationParameters, npt.NDArray[np.bool_]]:
+    """Parameters in the weight's dtype, and the blocks that needed a wider one to find them."""
+    A, B = block_range(weight, grid, block_shape)
+    parameters = qparams_of_range(A, B, grid)
+    widened = out_of_precision(A, B, grid)
+    if not widened.any():
+        return parameters, widened
+    wide_dtype = _WIDER[weight.dtype]
+    wide = qparams_of_range(A.astype(wide_dtype), B.astype(wide_dtype), grid)
+    # A scale below the dtype's smallest number is raised to it: zero would erase the block.
+    smallest = np.finfo(weight.dtype).smallest_subnormal
+    stored = np.maximum(wide.scale.astype(weight.dtype), smallest)
+    scale = np.where(widened, stored, parameters.scale)
+    if parameters.zero_point is None or wide.zero_point is None:
+        return QuantizationParameters(scale, None), widened
+    zero_point = np.where(widened, wide.zero_point, parameters.zero_point)
+    return QuantizationParameters(scale, zero_point), widened
+
+
+def _slices(
+    weight: Array, parameters: tuple[int, ...]
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice | npt.NDArray[np.intp], ...]]]:
+    """Index pairs: a slice of the weight, and the blocks its rows lie in, one for each row."""
+    # Leading axes of length 1 hold no rows to cut between.
+    axis = next((i for i, length in enumerate(weight.shape) if length > 1), 0)
+    length = weight.shape[axis]
+    block = length // parameters[axis]
+    step = max(1, _SLICE_BYTES * length // weight.nbytes)
+    lead = (slice(None),) * axis
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        yield (*lead, slice(start, stop)), (*lead, np.arange(start, stop) // block)
+
+
+def _quantize_slice(
+    weight: Array,
+    parameters: QuantizationParameters,
+    grid: Grid,
+    widened: npt.NDArray[np.bool_],
+) -> Array:
+    """Codes of one slice; in the wider dtype where the parameters needed it."""
+    split = weight.reshape(split_shape(weight.shape, parameters.scale.shape))
+    s = spread(parameters.scale)
+    z = None if parameters.zero_point is None else spread(parameters.zero_point)
+    q = _round(split, s, z, grid)
+    if widened.any():
+        wide = _WIDER[weight.dtype]
+        exact = _round(split.astype(wide), s.astype(wide), z, grid)
+        q = np.where(spread(widened), exact, q)
+    if not (s > 0).all():
+        q = np.where(s > 0, q, 0)
+    return q.astype(grid.dtype).reshape(weight.shape)
+
+
+def _round(
+    split: Array,
+    s: Array,
+    z: Array | None,
+    grid: Grid,
+) -> Array:
+    """clip(round(w / s) + z, lo, hi), still in floating point; one temporary."""
+    with np.errstate(all="ignore"):  # 0 / 0 in a block of zeros; the caller sets those
+        q: Array = np.divide(split, s)
+        np.round(q, out=q)
+        if z is not None:
+            q += z
+        np.clip(q, grid.lowest, grid.highest, out=q)
+        return q

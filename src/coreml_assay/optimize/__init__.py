@@ -1,0 +1,1 @@
+"""The reference implementation, under the names and module paths of coremltools.optimize."""

@@ -1,0 +1,148 @@
+"""What one run measured, as data: the record, its schema version, reading and writing it.
+
+Only data lives here. Judging a record is the gate's work, showing it the report's.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from coreml_assay.files import write_bytes
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(enum.Enum):
+    """How a check ended on an implementation."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    DEVIATION = "deviation"  # fails as the registry says it does
+    FIXED = "fixed"  # passes although the registry says it fails: the registry is out of date
+    UNSUPPORTED = "unsupported"  # the implementation does not offer what is checked
+    NOT_MEASURED = "not measured"
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a run took place."""
+
+    python: str
+    platform: str
+    machine: str
+    cpu_count: int
+    packages: dict[str, str]  # distribution name -> version
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One check on one implementation."""
+
+    check: str  # for example "properties/test_codes.py::test_codes_lie_inside_the_grid[int8]"
+    kind: Literal["property", "golden", "recipe"]
+    clauses: tuple[str, ...]
+    outcome: Outcome
+    detail: str = ""  # first line: one sentence; after it, for failures, a snippet that runs
+    deviation: str | None = None  # id in the registry, for outcomes deviation and fixed
+
+
+class SuiteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The conformance suite run over one implementation."""
+
+    implementation: str
+    version: str
+    checks_expected: int  # how many the suite has; fewer executed is a failure of the run
+    checks: tuple[CheckResult, ...]
+    metrics: dict[str, float] = {}  # deterministic figures, for example "extra_memory_ratio"
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seeded random programs written by two implementations and compared op for op."""
+
+    implementation: str
+    version: str
+    against: str
+    against_version: str
+    seed: int
+    cases: int
+    equal: int
+    deviating: dict[str, int] = {}  # deviation id -> cases it accounts for, not counted as equal
+    differences: tuple[str, ...] = ()  # unexplained ones, a sentence each; empty when all agree
+
+
+class ModelRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One real model quantized by one implementation with one configuration."""
+
+    model: str  # for example "basic-pitch 0.4.0 nmp"
+    model_sha256: str
+    configuration: str  # for example "int4 per block 32"
+    target: str  # deployment target the program was emitted for, for example "iOS18"
+    implementation: str
+    version: str
+    error: str | None = None  # why there is nothing below, one line
+    compressed: tuple[str, ...] = ()
+    skipped: dict[str, str] = {}  # weight -> reason
+    float_bytes: int = 0  # size of the package before
+    bytes: int = 0  # and after
+    operations: dict[str, int] = {}  # op type -> count
+    weight_snr_db: float | None = None  # over all compressed weights together
+    worst_error_in_steps: float | None = None  # largest |w - w'| / scale
+    reloads: bool = False  # the written package opens and holds the same program
+    program_sha256: str = ""  # of the program's canonical description
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything one run measured."""
+
+    schema_version: int = SCHEMA_VERSION
+    tool_version: str
+    created: str  # ISO 8601, UTC
+    seed: int
+    profile: str
+    environment: Environment
+    suites: tuple[SuiteRun, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    models: tuple[ModelRun, ...] = ()
+
+
+class RecordError(ValueError):
+    """A record that cannot be read: missing, malformed, or from a newer schema."""
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        RecordError: the file is missing, is not a record, or was written by a newer schema. The
+            message is one line and names the file and the place in it.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        found = msgspec.json.decode(content, type=_Versioned).schema_version
+        if found > SCHEMA_VERSION:
+            raise RecordError(
+                f"{path}: written with record schema {found}; this coreml-assay reads schema "
+                f"{SCHEMA_VERSION} and older, so a newer coreml-assay is needed"
+            )
+        return msgspec.json.decode(content, type=Record)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{path}: not a valid record: {error}") from error
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as indented JSON, whole or not at all."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+def record_schema() -> bytes:
+    """The JSON Schema of a record."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Record)), indent=2) + b"\n"
