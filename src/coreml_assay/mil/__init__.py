@@ -1,0 +1,1 @@
+"""ML programs: opening, describing, materialising and writing them, without macOS."""

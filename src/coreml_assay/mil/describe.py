@@ -1,0 +1,121 @@
+"""A canonical description of a program, so that two can be compared op for op, bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from coremltools.converters.mil.mil import types
+
+from coreml_assay.mil.program import Block, Operation, Program
+
+_SHOWN_ELEMENTS = 4  # longer values are shown by digest
+
+
+def describe(program: Program) -> list[str]:
+    """One line for each operation, in order, nested blocks before the operation that holds them.
+
+    A line holds the op type and name, each input by name (a constant also by dtype, shape and
+    content), and each output with dtype and shape. Constants have no line of their own: their
+    order means nothing and is lost in a file. The parts of a compressed constant are left
+    unnamed: coremltools numbers their names anew. Two programs with equal descriptions are the same
+    program.
+    """
+    lines: list[str] = []
+    for name, function in sorted(program.functions.items()):
+        inputs = ", ".join(f"{key}: {_type(var)}" for key, var in function.inputs.items())
+        lines.append(f"function {name}({inputs}) for {function.opset_version.name}")
+        lines += _describe_block(function)
+        lines.append(f"outputs {', '.join(var.name for var in function.outputs)}")
+    return _number_symbols(lines)
+
+
+def digest(program: Program) -> str:
+    """SHA-256 of the description."""
+    return hashlib.sha256("\n".join(describe(program)).encode()).hexdigest()
+
+
+def operation_counts(program: Program) -> dict[str, int]:
+    """How often each op type occurs, constants left out."""
+    counts = Counter(
+        line.split(" ", 1)[0] for line in describe(program) if not line.startswith(_NOT_COUNTED)
+    )
+    return dict(sorted(counts.items()))
+
+
+def first_difference(expected: list[str], found: list[str]) -> str | None:
+    """A sentence on the first line in which two descriptions differ, or None if they are equal."""
+    for number, (want, have) in enumerate(zip_longest(expected, found)):
+        if want != have:
+            return f"line {number}: expected {want or 'nothing more'}; found {have or 'nothing'}"
+    return None
+
+
+_NOT_COUNTED = ("function ", "outputs ", "block ")
+
+
+def _number_symbols(lines: list[str]) -> list[str]:
+    """Name the symbols of flexible shapes by first appearance; coremltools numbers them anew."""
+    names: dict[str, str] = {}
+    return [
+        re.sub(r"\bis\d+\b", lambda match: names.setdefault(match[0], f"s{len(names)}"), line)
+        for line in lines
+    ]
+
+
+def _describe_block(block: Block) -> list[str]:
+    lines = []
+    for operation in block.operations:
+        for inner in operation.blocks:
+            lines.append(f"block of {operation.name}")
+            lines += _describe_block(inner)
+        if operation.op_type != "const":
+            lines.append(_describe_operation(operation))
+    return lines
+
+
+def _describe_operation(operation: Operation) -> str:
+    named = not operation.op_type.startswith("constexpr_")
+    inputs = ", ".join(
+        f"{key}={_input(var, named)}" for key, var in sorted(operation.inputs.items())
+    )
+    outputs = ", ".join(f"{var.name}: {_type(var)}" for var in operation.outputs)
+    return f"{operation.op_type} {operation.name}({inputs}) -> {outputs}"
+
+
+def _input(value: Any, named: bool) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_input(item, named) for item in value) + "]"
+    if value.op is not None and value.op.op_type == "const":
+        return f"{value.name}:{_value(value)}" if named else _value(value)
+    return str(value.name)
+
+
+def _value(var: Any) -> str:
+    value = var.val
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return repr(value)
+    array = np.asarray(value)
+    kind = f"{_dtype(var)}{list(array.shape)}"
+    if array.size <= _SHOWN_ELEMENTS:
+        return f"{kind} {array.tolist()}"
+    content = np.ascontiguousarray(array).tobytes()
+    return f"{kind} sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _type(var: Any) -> str:
+    shape = getattr(var, "shape", None)
+    return _dtype(var) if shape is None else f"{_dtype(var)}[{', '.join(map(str, shape))}]"
+
+
+def _dtype(var: Any) -> str:
+    try:
+        return str(types.builtin_to_string(var.dtype))
+    except KeyError:
+        return str(var.dtype)  # strings, lists and dictionaries have no short name
