@@ -1,0 +1,1 @@
+"""Comparisons with what real coremltools produced."""

@@ -1,0 +1,202 @@
+"""The pytest plugin: chooses the implementation, turns test results into outcomes.
+
+It wakes up only in runs that collect the conformance suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgspec
+import pytest
+
+from coreml_assay.records import CheckResult, Outcome
+
+# How many checks the suite has. A run that executes fewer has not run the suite; a test of ours
+# keeps the number true.
+CHECKS = 0
+
+_SUITE = Path(__file__).parent
+_KINDS = {"properties": "property", "goldens": "golden", "recipes": "recipe"}
+_RESULT = "coreml_assay.result"
+_EXAMPLES = {"quick": 30, "thorough": 1000}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the suite's options."""
+    group = parser.getgroup("coreml-assay", "coreml-assay conformance suite")
+    group.addoption(
+        "--implementation",
+        default="reference",
+        metavar="NAME",
+        help="implementation under test: an installed one, or module:object (default: reference)",
+    )
+    group.addoption(
+        "--assay-profile",
+        choices=sorted(_EXAMPLES),
+        default="quick",
+        help="how many inputs each property is tried on",
+    )
+    group.addoption(
+        "--assay-results",
+        type=Path,
+        metavar="FILE",
+        help="append the result of each check to FILE, one JSON object a line",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers."""
+    config.addinivalue_line("markers", "clause(*ids): the clauses a conformance check is about")
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
+    """Prepare hypothesis before the first module of the suite is imported."""
+    if _SUITE in module_path.parents:
+        _load_profile(parent.config)
+
+
+def _load_profile(config: pytest.Config) -> None:
+    from hypothesis import HealthCheck, Phase, settings
+
+    settings.register_profile(
+        "coreml-assay",
+        max_examples=_EXAMPLES[config.getoption("--assay-profile")],
+        deadline=None,  # no check asserts a time
+        database=None,  # the seed alone decides, on every machine
+        print_blob=False,
+        report_multiple_bugs=False,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        # A subject carries nothing from one input to the next but what to say on failure.
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+    settings.load_profile("coreml-assay")
+
+
+def check_name(item: pytest.Item) -> str:
+    """The name of a check: its place in the suite, for example ``properties/test_a.py::test_b``."""
+    return f"{item.path.relative_to(_SUITE).as_posix()}::{item.nodeid.split('::', 1)[1]}"
+
+
+def clauses_of(item: pytest.Item) -> tuple[str, ...]:
+    """The clauses a check names."""
+    return tuple(clause for mark in item.iter_markers("clause") for clause in mark.args)
+
+
+@pytest.fixture(scope="session")
+def implementation(request: pytest.FixtureRequest) -> Any:
+    """The implementation under test."""
+    from coreml_assay.implementations import ImplementationError, load_implementation
+
+    try:
+        return load_implementation(request.config.getoption("--implementation"))
+    except ImplementationError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture
+def tensor_subject(request: pytest.FixtureRequest, implementation: Any) -> Any:
+    """The implementation's tensor face; unsupported if it has none."""
+    return _subject(request, implementation, "tensor")
+
+
+@pytest.fixture
+def coreml_subject(request: pytest.FixtureRequest, implementation: Any) -> Any:
+    """The implementation's Core ML face; unsupported if it has none."""
+    return _subject(request, implementation, "coreml")
+
+
+def _subject(request: pytest.FixtureRequest, implementation: Any, face: str) -> Any:
+    from coreml_assay.conformance.subject import Subject
+    from coreml_assay.implementations import Face, Unsupported, faces
+
+    if Face(face) not in faces(implementation):
+        raise Unsupported(f"{implementation.name} has no {face} face")
+    loaded_as = request.config.getoption("--implementation")
+    return Subject(implementation, loaded_as, clauses_of(request.node))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give a check's report its outcome and a short text, in place of a traceback."""
+    report = yield
+    decides = report.when == "call" or (report.when == "setup" and call.excinfo is not None)
+    if not (decides and _is_check(item)):
+        return report
+    result = _judge(item, call)
+    report.user_properties.append((_RESULT, msgspec.json.encode(result).decode()))
+    if result.outcome is Outcome.PASS:
+        return report
+    if result.outcome in (Outcome.FAIL, Outcome.FIXED):
+        report.outcome = "failed"
+        report.longrepr = result.detail
+    else:
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 0, f"{result.outcome.value}: {_headline(result)}")
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Append a check's result to the results file."""
+    for key, value in report.user_properties:
+        if key == _RESULT and _results_file is not None:
+            with _results_file.open("a", encoding="utf-8") as file:
+                file.write(f"{value}\n")
+
+
+_results_file: Path | None = None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remember where results go; with workers, only the controller writes."""
+    global _results_file
+    is_worker = hasattr(session.config, "workerinput")
+    _results_file = None if is_worker else session.config.getoption("--assay-results")
+
+
+def _is_check(item: pytest.Item) -> bool:
+    return _SUITE in item.path.parents
+
+
+def _judge(item: pytest.Item, call: pytest.CallInfo[None]) -> CheckResult:
+    from coreml_assay.conformance.registry import expected_failure
+    from coreml_assay.conformance.subject import Nonconformance
+    from coreml_assay.implementations import Implementation, Unsupported
+
+    funcargs: dict[str, Any] = getattr(item, "funcargs", {})
+    implementation = cast(Implementation, funcargs.get("implementation"))
+    check = check_name(item)
+    error = call.excinfo.value if call.excinfo is not None else None
+    listed = expected_failure(check, implementation.name, implementation.version)
+    if isinstance(error, Unsupported):
+        outcome, detail = Outcome.UNSUPPORTED, str(error)
+    elif isinstance(error, Nonconformance):
+        outcome, detail = (Outcome.DEVIATION if listed else Outcome.FAIL), str(error)
+    elif error is not None:
+        outcome, detail = Outcome.FAIL, f"the check itself fails: {type(error).__name__}: {error}"
+    elif listed:
+        outcome = Outcome.FIXED
+        detail = f"passes, but the registry lists it under {listed.id!r}: correct the registry"
+    else:
+        outcome, detail = Outcome.PASS, ""
+    kind = cast(
+        Literal["property", "golden", "recipe"], _KINDS[item.path.relative_to(_SUITE).parts[0]]
+    )
+    shows_deviation = outcome in (Outcome.DEVIATION, Outcome.FIXED) and listed is not None
+    return CheckResult(
+        check=check,
+        kind=kind,
+        clauses=clauses_of(item),
+        outcome=outcome,
+        detail=detail,
+        deviation=listed.id if shows_deviation and listed else None,
+    )
+
+
+def _headline(result: CheckResult) -> str:
+    reason = f" ({result.deviation})" if result.deviation else ""
+    return result.detail.split("\n", 1)[0] + reason

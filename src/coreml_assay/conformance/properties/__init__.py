@@ -1,0 +1,1 @@
+"""Invariants, tried on inputs that hypothesis draws."""

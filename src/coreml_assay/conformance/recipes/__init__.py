@@ -1,0 +1,1 @@
+"""The documentation's own recipes, as written."""

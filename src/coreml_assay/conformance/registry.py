@@ -1,0 +1,91 @@
+"""Clauses and known deviations, as the data files beside this module state them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Literal
+
+import msgspec
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+
+class Clause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One numbered statement of documented behaviour."""
+
+    id: str
+    text: str
+    source: str
+
+
+class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A known difference between documentation and an implementation.
+
+    Attributes:
+        id: short and stable.
+        title: one sentence.
+        implementation: the name of the one that deviates.
+        versions: which of its versions, for example "==9.0".
+        severity: A silently wrong numbers or a crash on ordinary input, B wrong behaviour with a
+            way around, C documentation only.
+        documented: what the documentation says.
+        observed: what the implementation does.
+        decision: what the clauses, and so the reference, follow: "docs", "coremltools" (the
+            documentation slipped), or "error" (refused with a clear error).
+        clauses: those concerned.
+        checks: for decisions docs and error, checks that fail on these versions (a check's name
+            stands for all its parameters); for decision coremltools, checks that hold it fast.
+        reproduction: Python that runs by itself and asserts what is observed.
+        upstream: a link, where there is one.
+    """
+
+    id: str
+    title: str
+    implementation: str
+    versions: str
+    severity: Literal["A", "B", "C"]
+    documented: str
+    observed: str
+    decision: Literal["docs", "coremltools", "error"]
+    clauses: tuple[str, ...]
+    checks: tuple[str, ...]
+    reproduction: str
+    upstream: str | None = None
+
+    def applies_to(self, implementation: str, version: str) -> bool:
+        """Whether this version of this implementation is the one that deviates."""
+        return self.implementation == implementation and SpecifierSet(self.versions).contains(
+            Version(version), prereleases=True
+        )
+
+    def fails(self, check: str) -> bool:
+        """Whether a check is expected to fail because of this."""
+        return self.decision != "coremltools" and bool(
+            {check, check.split("[", 1)[0]} & set(self.checks)
+        )
+
+
+def load_clauses() -> tuple[Clause, ...]:
+    """All clauses, in order."""
+    return msgspec.yaml.decode(_content("clauses.yaml"), type=tuple[Clause, ...])
+
+
+def load_deviations() -> tuple[Deviation, ...]:
+    """All known deviations, in order."""
+    return msgspec.yaml.decode(_content("deviations.yaml"), type=tuple[Deviation, ...])
+
+
+def _content(name: str) -> bytes:
+    return resources.files(__package__).joinpath(name).read_bytes()
+
+
+def expected_failure(check: str, implementation: str, version: str) -> Deviation | None:
+    """The deviation that makes a check fail on this implementation, if one is listed."""
+    return next(
+        (
+            deviation
+            for deviation in load_deviations()
+            if deviation.applies_to(implementation, version) and deviation.fails(check)
+        ),
+        None,
+    )

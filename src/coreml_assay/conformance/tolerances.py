@@ -1,0 +1,48 @@
+"""Every tolerance of the suite, with its reason. Codes, shapes and dtypes are equal, without any.
+
+Steps are multiples of the scale. eps is the distance from 1 to the next number of the weight's
+dtype: 2**-10 for float16, 2**-23 for float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from coreml_assay.numerics import Grid
+
+
+def nearest_code_steps(grid: Grid, dtype: np.dtype[Any]) -> float:
+    """How far, in steps, a weight may lie from the value of its code.
+
+    Half a step is the definition. The quotient w / s, of magnitude up to the number of steps, is
+    itself rounded to the weight's dtype before it is rounded to a code.
+    """
+    return 0.5 + grid.steps * _eps(dtype) / 2
+
+
+def coverage_steps(grid: Grid, dtype: np.dtype[Any]) -> float:
+    """How far, in steps, any weight of a block may lie from what its code stands for.
+
+    Beside the quotient's rounding, the scale (two rounded operations, so 1 eps) and the zero
+    point (three) move the ends of the range by up to their relative error times the steps.
+    """
+    return 0.5 + 2 * grid.steps * _eps(dtype)
+
+
+def scale_relative(dtype: np.dtype[Any]) -> float:
+    """Relative error of a scale: a difference, a division and the storing, half an eps each."""
+    return 1.5 * _eps(dtype)
+
+
+def zero_point_codes(grid: Grid, dtype: np.dtype[Any]) -> float:
+    """How far a zero point may lie from where zero falls on the grid, in codes.
+
+    Half a code is the definition; its numerator and denominator are rounded five times.
+    """
+    return 0.5 + 2.5 * grid.steps * _eps(dtype)
+
+
+def _eps(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).eps)

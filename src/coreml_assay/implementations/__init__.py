@@ -1,0 +1,21 @@
+"""What can be put under test: the protocol, one small adapter each, and how they are found."""
+
+from coreml_assay.implementations.loading import ImplementationError, available, load_implementation
+from coreml_assay.implementations.protocol import (
+    Face,
+    Implementation,
+    Unsupported,
+    WeightSpec,
+    faces,
+)
+
+__all__ = [
+    "Face",
+    "Implementation",
+    "ImplementationError",
+    "Unsupported",
+    "WeightSpec",
+    "available",
+    "faces",
+    "load_implementation",
+]

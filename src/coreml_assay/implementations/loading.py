@@ -1,0 +1,62 @@
+"""Finding implementations: by entry point, or as ``module:object``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from importlib.metadata import EntryPoint, entry_points
+
+from coreml_assay.implementations.protocol import Implementation, faces
+
+GROUP = "coreml_assay.implementations"
+_OBJECT = re.compile(r"[\w.]+:[\w.]+")
+
+
+class ImplementationError(ValueError):
+    """An implementation that cannot be found, loaded or used; the message is one line."""
+
+
+def available() -> dict[str, EntryPoint]:
+    """The installed implementations by name."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+
+
+def load_implementation(name: str) -> Implementation:
+    """Load an implementation.
+
+    Args:
+        name: the name of an installed one, or ``module:object``; a class is called without
+            arguments.
+
+    Raises:
+        ImplementationError: it does not exist, does not import, or has neither face.
+    """
+    installed = available()
+    if name in installed:
+        entry = installed[name]
+    elif _OBJECT.fullmatch(name):
+        entry = EntryPoint(name=name, value=name, group=GROUP)
+    else:
+        near = difflib.get_close_matches(name, installed, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ImplementationError(
+            f"no implementation {name!r}{hint}; installed are {', '.join(installed)}, and "
+            "module:object names any other"
+        )
+    try:
+        importlib.invalidate_caches()
+        found = entry.load()
+        implementation = found() if isinstance(found, type) else found
+    except Exception as error:
+        raise ImplementationError(
+            f"{name}: cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(implementation, Implementation):
+        raise ImplementationError(f"{name}: it needs the attributes name and version")
+    if not faces(implementation):
+        raise ImplementationError(
+            f"{name}: it needs a method quantize_weight(weight, spec), or an attribute optimize "
+            "shaped like coremltools.optimize"
+        )
+    return implementation
