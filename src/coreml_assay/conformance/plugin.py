@@ -164,7 +164,7 @@ def _is_check(item: pytest.Item) -> bool:
 
 def _judge(item: pytest.Item, call: pytest.CallInfo[None]) -> CheckResult:
     from coreml_assay.conformance.registry import expected_failure
-    from coreml_assay.conformance.subject import Nonconformance
+    from coreml_assay.conformance.subject import Nonconformance, NotMeasured
     from coreml_assay.implementations import Implementation, Unsupported
 
     funcargs: dict[str, Any] = getattr(item, "funcargs", {})
@@ -174,6 +174,8 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None]) -> CheckResult:
     listed = expected_failure(check, implementation.name, implementation.version)
     if isinstance(error, Unsupported):
         outcome, detail = Outcome.UNSUPPORTED, str(error)
+    elif isinstance(error, NotMeasured):
+        outcome, detail = Outcome.NOT_MEASURED, str(error)
     elif isinstance(error, Nonconformance):
         outcome, detail = (Outcome.DEVIATION if listed else Outcome.FAIL), str(error)
     elif error is not None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from coreml_assay.conformance.samples import Weight, build_model
 from coreml_assay.conformance.subject import Subject, literal
 from coreml_assay.mil.program import Model, load_program
+from coreml_assay.mil.samples import Weight, build_model
 from coreml_assay.mil.stored import StoredWeight, stored_weights
 
 Options = Mapping[str, Any]  # arguments of an OpLinearQuantizerConfig
@@ -87,7 +87,7 @@ def _sample_source(weights: Sequence[Weight], target: str, configuration: Config
     )
     return (
         "from coreml_assay.conformance.quantizing import Configuration\n"
-        "from coreml_assay.conformance.samples import Weight, build_model\n"
+        "from coreml_assay.mil.samples import Weight, build_model\n"
         "from coreml_assay.mil.program import load_program\n"
         "from coreml_assay.mil.stored import stored_weights\n"
         f"model = build_model([\n{made},\n], {target!r})\n"

@@ -25,6 +25,10 @@ class Nonconformance(AssertionError):  # noqa: N818 - what was found, not an err
     """An implementation does not do what a clause says; the message says all there is to know."""
 
 
+class NotMeasured(Exception):  # noqa: N818 - not an error: an answer
+    """Raised by a check that lacks its input; the message says what would bring it."""
+
+
 class Subject:
     """The implementation a check talks to.
 

@@ -17,8 +17,8 @@ from coreml_assay.conformance.quantizing import (
     read,
     replay_error,
 )
-from coreml_assay.conformance.samples import CHANNELS, Weight, model_of, placeholder
 from coreml_assay.conformance.subject import Subject
+from coreml_assay.mil.samples import CHANNELS, Weight, model_of, placeholder
 from coreml_assay.mil.stored import StoredWeight
 from coreml_assay.numerics.blocks import Array
 

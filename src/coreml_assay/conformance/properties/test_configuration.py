@@ -21,8 +21,8 @@ from coreml_assay.conformance.quantizing import (
     quantize_weights,
     read,
 )
-from coreml_assay.conformance.samples import Weight, model_of, placeholder
 from coreml_assay.conformance.subject import Subject
+from coreml_assay.mil.samples import Weight, model_of, placeholder
 from coreml_assay.numerics.blocks import Array
 
 SMALL = {"weight_threshold": 0}

@@ -9,7 +9,9 @@ import pytest
 from coremltools.converters.mil.mil import Builder as mb
 
 from coreml_assay.conformance.quantizing import everywhere, quantize_model, read
-from coreml_assay.conformance.samples import (
+from coreml_assay.conformance.subject import Subject
+from coreml_assay.mil.program import Model, load_program
+from coreml_assay.mil.samples import (
     TARGETS,
     Weight,
     build_model,
@@ -17,8 +19,6 @@ from coreml_assay.conformance.samples import (
     placeholder,
     single,
 )
-from coreml_assay.conformance.subject import Subject
-from coreml_assay.mil.program import Model, load_program
 from coreml_assay.mil.stored import stored_weights
 from coreml_assay.numerics.blocks import Array
 

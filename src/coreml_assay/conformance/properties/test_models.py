@@ -18,11 +18,11 @@ from coreml_assay.conformance.quantizing import (
     read,
     replay_error,
 )
-from coreml_assay.conformance.samples import Weight, model_of, placeholder, single
 from coreml_assay.conformance.strategies import GRIDS, Case, cases, grid_id
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.mil.describe import describe
 from coreml_assay.mil.program import load_program
+from coreml_assay.mil.samples import Weight, model_of, placeholder, single
 from coreml_assay.numerics import Grid
 from coreml_assay.numerics.blocks import Array
 

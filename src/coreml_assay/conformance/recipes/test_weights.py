@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from coreml_assay.conformance.quantizing import read
-from coreml_assay.conformance.samples import single
 from coreml_assay.conformance.subject import Subject
+from coreml_assay.mil.samples import single
 
 
 @pytest.mark.clause("P.1")

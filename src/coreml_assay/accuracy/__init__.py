@@ -1,0 +1,1 @@
+"""How much of a real model's accuracy a quantization keeps."""

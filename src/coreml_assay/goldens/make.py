@@ -1,0 +1,188 @@
+"""Making golden files from real coremltools: an explicit command, never part of a test run."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors.numpy import save
+
+from coreml_assay.accuracy.models import SHIPPED
+from coreml_assay.accuracy.weights import CONFIGURATIONS, prepare, quantize_with
+from coreml_assay.files import replacing_folder
+from coreml_assay.goldens.store import (
+    ARRAYS,
+    CASES,
+    MANIFEST,
+    SCHEMA_VERSION,
+    ArrayCase,
+    Cases,
+    GoldenError,
+    Manifest,
+    ModelCase,
+    ProgramCase,
+)
+from coreml_assay.implementations import WeightSpec, load_implementation
+from coreml_assay.mil.describe import describe
+from coreml_assay.mil.program import load_program, open_package
+from coreml_assay.mil.samples import CHANNELS, Weight, build_model
+from coreml_assay.numerics import BlockShape, Grid, per_block, per_channel, per_tensor
+from coreml_assay.numerics.blocks import Array
+
+SEED = 20260101
+
+
+def make_goldens(folder: Path) -> Manifest:
+    """Make golden files from the installed coremltools.
+
+    Args:
+        folder: to be made, or replaced as a whole.
+
+    Raises:
+        GoldenError: a shipped model is not installed.
+    """
+    rng = np.random.default_rng(SEED)
+    coremltools: Any = load_implementation("coremltools")
+    arrays: dict[str, Array] = {}
+    cases = Cases(
+        arrays=tuple(_array_cases(rng, coremltools, arrays)),
+        programs=tuple(_program_cases(rng, coremltools, arrays)),
+        models=tuple(_model_cases(coremltools)),
+    )
+    files = {
+        ARRAYS: save(arrays),
+        CASES: msgspec.json.format(msgspec.json.encode(cases), indent=1) + b"\n",
+    }
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        implementation=coremltools.name,
+        version=coremltools.version,
+        command="coreml-assay goldens make",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seed=SEED,
+        platform=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages={name: version(name) for name in ("coremltools", "numpy")},
+        sha256={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    )
+    files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    with replacing_folder(folder) as fresh:
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+    return manifest
+
+
+def _weight(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """Values with structure: channels of different magnitude, some off-centre, one of zeros."""
+    weight = rng.standard_normal(shape) * 10.0 ** rng.uniform(
+        -1.5, 0.5, (shape[0], *[1] * (len(shape) - 1))
+    )
+    weight += rng.choice([0.0, 0.0, 1.5, -1.5])
+    if rng.random() < 0.25:
+        weight[0] = 0
+    return weight.astype(dtype)
+
+
+def _array_cases(
+    rng: np.random.Generator, coremltools: Any, arrays: dict[str, Array]
+) -> list[ArrayCase]:
+    cases: list[ArrayCase] = []
+    grids = [Grid(*kind) for kind in product((8, 4), (True, False), (True, False))]
+    for grid, dtype, (shape, block_shape) in product(grids, ("float32", "float16"), _SHAPES):
+        name = f"a{len(cases):03}"
+        weight = _weight(rng, shape, dtype)
+        found = coremltools.quantize_weight(weight, WeightSpec(grid, block_shape))
+        arrays[f"{name}.weight"] = weight
+        arrays[f"{name}.codes"] = found.codes.astype(grid.dtype)
+        arrays[f"{name}.scale"] = found.scale
+        if found.zero_point is not None:
+            arrays[f"{name}.zero_point"] = found.zero_point.astype(grid.dtype)
+        cases.append(
+            ArrayCase(
+                name=name,
+                bits=grid.bits,
+                signed=grid.signed,
+                symmetric=grid.symmetric,
+                block_shape=block_shape,
+            )
+        )
+    return cases
+
+
+_SHAPES: list[tuple[tuple[int, ...], BlockShape]] = [
+    ((6, 20), per_tensor(2)),
+    ((8, 16), per_channel(2, 0)),
+    ((4, 6, 3), per_channel(3, 1)),
+    ((4, 64), per_block(2, 0, 1, 16)),
+    ((6, 4, 3, 3), per_block(4, 0, 1, 2)),
+    ((2, 3, 4, 2, 2), (1, 0, 2, 0, 0)),
+]
+
+
+def _program_cases(
+    rng: np.random.Generator, coremltools: Any, arrays: dict[str, Array]
+) -> list[ProgramCase]:
+    cases: list[ProgramCase] = []
+    for target, options in _PROGRAMS:
+        name = f"p{len(cases):02}"
+        weights: list[tuple[str, str, str]] = []
+        for consumer, (ranks, _) in CHANNELS.items():
+            for rank in ranks:
+                for dtype in ("float32",) if target == "iOS15" else ("float32", "float16"):
+                    weight_name = f"w{len(weights):02}"
+                    array = f"{name}.{weight_name}"
+                    arrays[array] = _weight(rng, (4, 8, 2, 3, 2)[:rank], dtype)
+                    weights.append((weight_name, array, consumer))
+        model = build_model([Weight(w, arrays[a], c) for w, a, c in weights], target)
+        coreml = coremltools.optimize.coreml
+        config = coreml.OptimizationConfig(global_config=coreml.OpLinearQuantizerConfig(**options))
+        quantized = coreml.linear_quantize_weights(model, config)
+        cases.append(
+            ProgramCase(
+                name=name,
+                weights=tuple(weights),
+                target=target,
+                options=options,
+                description=tuple(describe(load_program(quantized))),
+            )
+        )
+    return cases
+
+
+_BLOCKS = {"weight_threshold": 0, "granularity": "per_block"}
+_PROGRAMS: list[tuple[str, dict[str, Any]]] = [
+    ("iOS15", {"weight_threshold": 0}),
+    ("iOS16", {"weight_threshold": 0, "mode": "linear"}),
+    ("iOS16", {"weight_threshold": 0, "granularity": "per_tensor", "dtype": "uint8"}),
+    ("iOS17", {"weight_threshold": 60, "mode": "linear", "dtype": "uint8"}),
+    ("iOS18", {"weight_threshold": 0}),
+    ("iOS18", {"weight_threshold": 60, "dtype": "uint4", "mode": "linear"}),
+    ("iOS18", {**_BLOCKS, "dtype": "int4", "block_size": 4}),
+    ("iOS18", {**_BLOCKS, "mode": "linear", "block_size": 3}),
+]
+
+
+def _model_cases(coremltools: Any) -> list[ModelCase]:
+    cases = []
+    for shipped in SHIPPED:
+        package = shipped.find()
+        if package is None:
+            raise GoldenError(f"{shipped.name} is not installed: {shipped.install_command}")
+        for configuration in CONFIGURATIONS:
+            model = prepare(open_package(package), configuration)
+            quantized = quantize_with(coremltools, model, configuration)
+            cases.append(
+                ModelCase(
+                    model=shipped.name,
+                    configuration=configuration.name,
+                    description=tuple(describe(load_program(quantized))),
+                )
+            )
+    return cases

@@ -1,0 +1,163 @@
+"""Reading golden files: nothing is used before its checksum has been compared."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors.numpy import load
+
+from coreml_assay.numerics import Grid
+from coreml_assay.numerics.blocks import Array
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+ARRAYS = "arrays.safetensors"
+CASES = "cases.json"
+
+# Each folder's manifest, which holds the checksums of all its other files.
+FROZEN = {
+    "coremltools-9.0": "88afc072e2ca0e7faba04dc3f1e65fc3d2008d11dbb3d565f12d278c705dcf44",
+}
+
+
+class GoldenError(ValueError):
+    """Golden files that are missing, changed or foreign; the message is one line."""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What golden files were made by, and their checksums."""
+
+    schema_version: int
+    implementation: str
+    version: str
+    command: str
+    created: str
+    seed: int
+    platform: str
+    python: str
+    packages: dict[str, str]
+    sha256: dict[str, str]
+
+
+class ArrayCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One array quantized; the arrays are ``<name>.weight``, ``.codes`` and so on."""
+
+    name: str
+    bits: int
+    signed: bool
+    symmetric: bool
+    block_shape: tuple[int, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid it was quantized to."""
+        return Grid(self.bits, self.signed, self.symmetric)
+
+
+class ProgramCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One sample program quantized: how to make it again, and the description of the result."""
+
+    name: str
+    weights: tuple[tuple[str, str, str], ...]  # name, array, consumer
+    target: str
+    options: dict[str, Any]
+    description: tuple[str, ...]
+
+
+class ModelCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One shipped model quantized with one configuration."""
+
+    model: str
+    configuration: str
+    description: tuple[str, ...]
+
+
+class Cases(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All cases of a golden folder."""
+
+    arrays: tuple[ArrayCase, ...]
+    programs: tuple[ProgramCase, ...]
+    models: tuple[ModelCase, ...]
+
+
+class Goldens(msgspec.Struct, frozen=True, kw_only=True):
+    """A golden folder, checked and read."""
+
+    manifest: Manifest
+    cases: Cases
+    arrays: dict[str, Array]
+
+
+def data_folder() -> Path:
+    """Where the frozen folders lie."""
+    return Path(str(resources.files("coreml_assay.goldens"))) / "data"
+
+
+def load_goldens(folder: Path, manifest_sha256: str | None = None) -> Goldens:
+    """Check and read a golden folder.
+
+    Args:
+        folder: holds a manifest and the files it names, nothing else.
+        manifest_sha256: what the manifest's own checksum has to be, where it is known.
+
+    Raises:
+        GoldenError: a file is missing, changed, foreign or not readable; the message names it.
+    """
+    contents = {MANIFEST: _read(folder / MANIFEST)}
+    if manifest_sha256 is not None:
+        _compare(folder / MANIFEST, contents[MANIFEST], manifest_sha256)
+    manifest = _decode(folder / MANIFEST, contents[MANIFEST], Manifest)
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise GoldenError(
+            f"{folder / MANIFEST}: written with golden schema {manifest.schema_version}; this "
+            f"coreml-assay reads schema {SCHEMA_VERSION} and older"
+        )
+    foreign = sorted({file.name for file in folder.iterdir()} - {MANIFEST, *manifest.sha256})
+    if foreign:
+        raise GoldenError(f"{folder / foreign[0]}: not in the manifest; remove it")
+    for name, expected in manifest.sha256.items():
+        contents[name] = _read(folder / name)
+        _compare(folder / name, contents[name], expected)
+    return Goldens(
+        manifest=manifest,
+        cases=_decode(folder / CASES, contents[CASES], Cases),
+        arrays=load(contents[ARRAYS]),
+    )
+
+
+def frozen_goldens(name: str) -> Goldens:
+    """The frozen folder of a name such as ``coremltools-9.0``.
+
+    Raises:
+        GoldenError: there is none, or as `load_goldens`.
+    """
+    if name not in FROZEN:
+        raise GoldenError(f"no goldens named {name!r}; frozen are {', '.join(FROZEN)}")
+    return load_goldens(data_folder() / name, FROZEN[name])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GoldenError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _compare(path: Path, content: bytes, expected: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise GoldenError(
+            f"{path}: changed since it was made: SHA-256 is {found[:16]}..., "
+            f"expected {expected[:16]}..."
+        )
+
+
+def _decode(path: Path, content: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise GoldenError(f"{path}: not readable: {error}") from error
