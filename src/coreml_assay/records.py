@@ -134,8 +134,11 @@ def read_record(path: Path) -> Record:
                 f"{SCHEMA_VERSION} and older, so a newer coreml-assay is needed"
             )
         return msgspec.json.decode(content, type=Record)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{path}: not a valid record: {error}") from error
+    # Beside its own errors msgspec lets through bytes that are not UTF-8 and nesting without end.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The message quotes names from the file, which may hold line breaks.
+        cause = " ".join(str(error).split())
+        raise RecordError(f"{path}: not a valid record: {cause}") from error
 
 
 def write_record(record: Record, path: Path) -> None:
