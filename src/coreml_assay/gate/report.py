@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from coreml_assay.files import write_bytes
 from coreml_assay.gate import summary, tables, words
+from coreml_assay.gate.absolute import unexplained
 from coreml_assay.gate.tolerances import TOLERANCES
 from coreml_assay.gate.verdict import Status, Verdict
 from coreml_assay.records import Outcome, Record, write_record
@@ -23,8 +23,16 @@ _SYMBOLS = {
     Outcome.FAIL: "✗",
     Outcome.DEVIATION: "≠",
     Outcome.FIXED: "!",
-    Outcome.UNSUPPORTED: "–",
+    Outcome.UNSUPPORTED: "○",
     Outcome.NOT_MEASURED: "?",
+}
+_MEANINGS = {
+    Outcome.PASS: "behaves as the clause says",
+    Outcome.FAIL: "does not behave as the clause says, and no registry entry explains it",
+    Outcome.DEVIATION: "does not behave as the clause says, in the way the registry lists",
+    Outcome.FIXED: "behaves as the clause says although the registry lists a deviation",
+    Outcome.UNSUPPORTED: "the implementation does not offer what is checked",
+    Outcome.NOT_MEASURED: "the check did not come to a judgement",
 }
 _STATUS_SYMBOLS = {Status.PASS: "✓", Status.REGRESSION: "✗", Status.NOTHING_MEASURED: "?"}
 
@@ -50,7 +58,7 @@ def render(
             models=tables.model_groups(record),
             metrics=tables.metric_rows(record),
             tolerances=TOLERANCES,
-            legend=tables.WORST_FIRST,
+            legend=_MEANINGS,
         )
     )
 
@@ -85,7 +93,6 @@ def _environment() -> jinja2.Environment:
         finalize=_printable,
     )
     environment.filters.update(
-        size=words.size,
         figure=words.figure,
         metric=words.metric,
         counted=words.count,
@@ -96,10 +103,8 @@ def _environment() -> jinja2.Environment:
         css_class=_css_class,
         link=_is_link,
         change=_change,
+        unexplained=unexplained,
     )
-    style = environment.loader.get_source(environment, "report.css")[0]
-    # Ours, not the record's; escaping would change its quotation marks.
-    environment.globals["style"] = Markup(style)
     environment.globals["NOT_MEASURED"] = words.NOT_MEASURED
     return environment
 

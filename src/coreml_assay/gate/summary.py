@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import junitparser
 
 from coreml_assay.gate.reasons import Reason, suite_subject
-from coreml_assay.gate.tables import WORST_FIRST, model_groups, suite_rows
+from coreml_assay.gate.tables import WORST_FIRST, ModelRow, model_groups, suite_rows
 from coreml_assay.gate.verdict import Status, Verdict
 from coreml_assay.gate.words import (
     NOT_MEASURED,
@@ -20,13 +20,12 @@ from coreml_assay.gate.words import (
     first_line,
     later_lines,
     one_line,
-    size,
 )
-from coreml_assay.records import CheckResult, ModelRun, Outcome, Record, SuiteRun
+from coreml_assay.records import CheckResult, Outcome, Record, SuiteRun
 
 # A job summary is read on a page; what is longer belongs in the report.
 _MOST_LINES = 50
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-!|~:@$&<>])")
+_MARKUP = re.compile(r"([\\`*_\[\]#|~@$&<>])")
 
 
 def markdown(record: Record, verdict: Verdict) -> str:
@@ -95,7 +94,7 @@ def _models(record: Record) -> Iterator[str]:
     yield _table(
         header,
         [
-            [_text(group.model), _text(each.configuration), *_model_cells(row.run, row.weights)]
+            [_text(group.model), _text(each.configuration), *_model_cells(row)]
             for group in model_groups(record)
             for each in group.configurations
             for row in each.rows
@@ -103,14 +102,15 @@ def _models(record: Record) -> Iterator[str]:
     )
 
 
-def _model_cells(run: ModelRun, weights: int) -> list[str]:
+def _model_cells(row: ModelRow) -> list[str]:
+    run = row.run
     name = _text(f"{run.implementation} {run.version}")
     if run.error is not None:
         return [name, f"error: {_text(run.error)}", *[NOT_MEASURED] * 3]
     return [
         name,
-        f"{size(run.float_bytes)} → {size(run.bytes)}",
-        f"{len(run.compressed):,} of {weights:,}" if weights else NOT_MEASURED,
+        row.size,
+        f"{len(run.compressed):,} of {row.weights:,}" if row.weights else NOT_MEASURED,
         figure(run.weight_snr_db, "dB", 1),
         figure(run.worst_error_in_steps, "steps", 3),
     ]

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from coreml_assay.gate.absolute import executed
 from coreml_assay.gate.reasons import suite_subject
-from coreml_assay.gate.words import NOT_MEASURED
+from coreml_assay.gate.words import NOT_MEASURED, size
 from coreml_assay.records import CheckResult, ModelRun, Outcome, Record, SuiteRun
 
 WORST_FIRST = (
@@ -204,6 +204,13 @@ class ModelRow:
         """How many weights were considered."""
         return len(self.run.compressed) + len(self.run.skipped)
 
+    @property
+    def size(self) -> str:
+        """The package's size before and after."""
+        if not self.run.float_bytes and not self.run.bytes:
+            return NOT_MEASURED
+        return f"{size(self.run.float_bytes)} → {size(self.run.bytes)}"
+
 
 @dataclass(frozen=True)
 class ConfigurationGroup:
@@ -258,10 +265,13 @@ def _programs(run: ModelRun, all_runs: Sequence[ModelRun]) -> str:
     others = [each for each in all_runs if each is not run and each.program_sha256]
     if not run.program_sha256 or not others:
         return NOT_MEASURED
-    equal = [each for each in others if each.program_sha256 == run.program_sha256]
-    if not equal:
-        return "unlike every other"
-    return "equal to " + ", ".join(f"{each.implementation} {each.version}" for each in equal)
+    equal: list[str] = []
+    unlike: list[str] = []
+    for each in others:
+        same = each.program_sha256 == run.program_sha256
+        (equal if same else unlike).append(f"{each.implementation} {each.version}")
+    parts = (("equal to", equal), ("unlike", unlike))
+    return "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names)
 
 
 @dataclass(frozen=True)

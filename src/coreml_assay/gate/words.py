@@ -6,8 +6,6 @@ print here, and escaped by whoever knows the format it goes into.
 
 from __future__ import annotations
 
-import math
-
 NOT_MEASURED = "not measured"
 
 # What XML 1.0 cannot hold even escaped: most control characters, surrogates, two noncharacters.
@@ -69,15 +67,13 @@ def size(number_of_bytes: int) -> str:
 
 def figure(value: float | None, unit: str = "", digits: int = 2) -> str:
     """A measured figure with its unit, or the words for none."""
-    if value is None or math.isnan(value):
+    if value is None:
         return NOT_MEASURED
-    if math.isinf(value):
-        return "infinite" if value > 0 else "minus infinite"
     return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def metric(value: float | None) -> str:
     """A deterministic metric: exact as far as six digits go, since it is gated exactly."""
-    if value is None or not math.isfinite(value):
+    if value is None:
         return NOT_MEASURED
     return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
