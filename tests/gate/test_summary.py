@@ -155,6 +155,19 @@ class TestJUnit:
         }
 
 
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x1b", "\x7f", "\x9b", "\ud800", "\ufffe", "\uffff"]
+)
+def test_what_terminals_and_xml_cannot_take_is_replaced(character: str) -> None:
+    nasty = record(suites=(suite(check(Outcome.FAIL, detail=f"a{character}b\nc{character}d")),))
+    verdict = judge(nasty, None)
+    text = junit_xml(nasty, verdict).decode() + markdown(nasty, verdict)
+    assert character not in text
+    assert "a\ufffdb" in text
+    assert "c\ufffdd" in text
+    ElementTree.fromstring(junit_xml(nasty, verdict))
+
+
 @given(st.text(max_size=30), st.sampled_from(Outcome))
 def test_any_text_gives_well_formed_xml(text: str, outcome: Outcome) -> None:
     nasty = record(
