@@ -6,6 +6,8 @@ Only data lives here. Judging a record is the gate's work, showing it the report
 from __future__ import annotations
 
 import enum
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +27,13 @@ class Outcome(enum.Enum):
     FIXED = "fixed"  # passes although the registry says it fails: the registry is out of date
     UNSUPPORTED = "unsupported"  # the implementation does not offer what is checked
     NOT_MEASURED = "not measured"
+
+
+def _require_finite(figures: Mapping[str, float | None]) -> None:
+    """JSON has no infinity and no NaN; written, they would read back as never measured."""
+    for name, value in figures.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} is {value}, which a record cannot hold")
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +64,11 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     version: str
     checks_expected: int  # how many the suite has; fewer executed is a failure of the run
     checks: tuple[CheckResult, ...]
-    metrics: dict[str, float] = {}  # deterministic figures, for example "extra_memory_ratio"
+    # Deterministic figures where smaller is better, for example "extra_memory_ratio".
+    metrics: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        _require_finite(self.metrics)
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +104,14 @@ class ModelRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worst_error_in_steps: float | None = None  # largest |w - w'| / scale
     reloads: bool = False  # the written package opens and holds the same program
     program_sha256: str = ""  # of the program's canonical description
+
+    def __post_init__(self) -> None:
+        _require_finite(
+            {
+                "weight_snr_db": self.weight_snr_db,
+                "worst_error_in_steps": self.worst_error_in_steps,
+            }
+        )
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,8 +155,11 @@ def read_record(path: Path) -> Record:
                 f"{SCHEMA_VERSION} and older, so a newer coreml-assay is needed"
             )
         return msgspec.json.decode(content, type=Record)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"{path}: not a valid record: {error}") from error
+    # Beside its own errors msgspec lets through bytes that are not UTF-8 and nesting without end.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The message quotes names from the file, which may hold line breaks.
+        cause = " ".join(str(error).split())
+        raise RecordError(f"{path}: not a valid record: {cause}") from error
 
 
 def write_record(record: Record, path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The rules that need no baseline: what makes a record bad on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from coreml_assay.gate.reasons import (
+    Kind,
+    Reason,
+    agreement_subject,
+    check_subject,
+    model_subject,
+    reason,
+    suite_subject,
+)
+from coreml_assay.gate.tolerances import WORST_ERROR
+from coreml_assay.gate.words import count, first_line
+from coreml_assay.records import Agreement, CheckResult, ModelRun, Outcome, Record, SuiteRun
+
+_NOT_JUDGED = frozenset({Outcome.UNSUPPORTED, Outcome.NOT_MEASURED})
+
+
+def measures(suite: SuiteRun) -> bool:
+    """Whether at least one check of a suite came to a judgement."""
+    return any(check.outcome not in _NOT_JUDGED for check in suite.checks)
+
+
+def executed(suite: SuiteRun) -> int:
+    """How many different checks ran; finding a capability absent counts as having run."""
+    return len({c.check for c in suite.checks if c.outcome is not Outcome.NOT_MEASURED})
+
+
+def unexplained(agreement: Agreement) -> int:
+    """How many differences no deviation accounts for, by the list of them or by the counts."""
+    left = agreement.cases - agreement.equal - sum(agreement.deviating.values())
+    return max(left, len(agreement.differences), 0)
+
+
+def absolute_reasons(record: Record) -> Iterator[Reason]:
+    """Every breach of a rule that needs no baseline."""
+    for suite in record.suites:
+        yield from _suite_reasons(suite)
+    for agreement in record.agreements:
+        yield from _agreement_reasons(agreement)
+    for run in record.models:
+        yield from _model_reasons(run)
+
+
+def _suite_reasons(suite: SuiteRun) -> Iterator[Reason]:
+    for check in suite.checks:
+        yield from _check_reasons(suite, check)
+    subject = suite_subject(suite)
+    if not measures(suite):
+        yield reason(
+            subject,
+            Kind.NOTHING_MEASURED,
+            f"None of the {count(suite.checks_expected, 'check')} of the suite measured anything "
+            f"on {subject}.",
+        )
+    elif executed(suite) < suite.checks_expected:
+        yield reason(
+            subject,
+            Kind.CHECKS_NOT_EXECUTED,
+            f"Only {executed(suite):,} of the {count(suite.checks_expected, 'check')} of the "
+            f"suite were executed on {subject}.",
+        )
+
+
+def _check_reasons(suite: SuiteRun, check: CheckResult) -> Iterator[Reason]:
+    subject = check_subject(suite, check)
+    name = suite_subject(suite)
+    if check.outcome is Outcome.FAIL:
+        detail = first_line(check.detail) or "no detail was recorded."
+        yield reason(subject, Kind.CHECK_FAILED, f"{name} fails {check.check}: {detail}")
+    elif check.outcome is Outcome.FIXED:
+        entry = check.deviation or "that names this check"
+        yield reason(
+            subject,
+            Kind.DEVIATION_FIXED,
+            f"{name} passes {check.check} although the registry lists it as a deviation; "
+            f"remove the entry {entry}.",
+        )
+    elif check.outcome is Outcome.DEVIATION and not check.deviation:
+        yield reason(
+            subject,
+            Kind.DEVIATION_UNNAMED,
+            f"{name} is recorded as deviating in {check.check}, but no registry entry is named.",
+        )
+
+
+def _agreement_reasons(agreement: Agreement) -> Iterator[Reason]:
+    subject = agreement_subject(agreement)
+    if agreement.cases <= 0:
+        yield reason(subject, Kind.NO_CASES, f"No program was compared between {_pair(agreement)}.")
+        return
+    different = unexplained(agreement)
+    if different:
+        first = first_line(agreement.differences[0]) if agreement.differences else "not recorded."
+        yield reason(
+            subject,
+            Kind.CASES_DIFFER,
+            f"{_pair(agreement)} differ in {count(different, 'way')} that no registry entry "
+            f"explains over {count(agreement.cases, 'program')} (seed {agreement.seed}); "
+            f"the first: {first}",
+        )
+
+
+def _pair(agreement: Agreement) -> str:
+    return (
+        f"{agreement.implementation} {agreement.version} and "
+        f"{agreement.against} {agreement.against_version}"
+    )
+
+
+def _model_reasons(run: ModelRun) -> Iterator[Reason]:
+    subject = model_subject(run)
+    what = f"{run.implementation} {run.version} on {run.model} with {run.configuration}"
+    if run.error is not None:
+        yield reason(subject, Kind.MODEL_ERROR, f"{what} ended with an error: {run.error}")
+        return
+    if not run.reloads:
+        yield reason(
+            subject,
+            Kind.DOES_NOT_RELOAD,
+            f"The package written by {what} does not open again as the same program.",
+        )
+    worst = run.worst_error_in_steps
+    if worst is not None and worst > WORST_ERROR.value:
+        yield reason(
+            subject,
+            Kind.ERROR_TOO_LARGE,
+            f"{what} moves a weight by {worst:.4g} quantization steps; "
+            f"at most {WORST_ERROR.value:g} is right.",
+        )

@@ -1,0 +1,290 @@
+"""A record arranged for reading: what the summary and the report show, without any markup."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from coreml_assay.gate.absolute import executed
+from coreml_assay.gate.reasons import suite_subject
+from coreml_assay.gate.words import NOT_MEASURED, size
+from coreml_assay.records import CheckResult, ModelRun, Outcome, Record, SuiteRun
+
+WORST_FIRST = (
+    Outcome.FAIL,
+    Outcome.FIXED,
+    Outcome.DEVIATION,
+    Outcome.NOT_MEASURED,
+    Outcome.UNSUPPORTED,
+    Outcome.PASS,
+)
+
+
+class Clause(Protocol):
+    """One numbered statement of documented behaviour."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def text(self) -> str: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+
+
+class Deviation(Protocol):
+    """One entry of the deviation registry."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def severity(self) -> str: ...  # noqa: D102
+    @property
+    def documented(self) -> str: ...  # noqa: D102
+    @property
+    def observed(self) -> str: ...  # noqa: D102
+    @property
+    def versions(self) -> str: ...  # noqa: D102
+    @property
+    def implementation(self) -> str: ...  # noqa: D102
+    @property
+    def upstream(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How often each outcome came up, worst first."""
+
+    counts: tuple[tuple[Outcome, int], ...]
+
+    @property
+    def worst(self) -> Outcome | None:
+        """The worst outcome; none where there is no check."""
+        return self.counts[0][0] if self.counts else None
+
+    @property
+    def total(self) -> int:
+        """How many checks there are."""
+        return sum(number for _, number in self.counts)
+
+
+def outcomes(checks: Iterable[CheckResult]) -> Outcomes:
+    """Count the outcomes of some checks."""
+    found = Counter(check.outcome for check in checks)
+    return Outcomes(tuple((each, found[each]) for each in WORST_FIRST if found[each]))
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One implementation at a glance."""
+
+    name: str
+    executed: int
+    expected: int
+    outcomes: Outcomes
+
+
+def suite_rows(record: Record) -> tuple[SuiteRow, ...]:
+    """Every implementation at a glance."""
+    return tuple(
+        SuiteRow(
+            suite_subject(suite), executed(suite), suite.checks_expected, outcomes(suite.checks)
+        )
+        for suite in record.suites
+    )
+
+
+@dataclass(frozen=True)
+class ClauseRow:
+    """A clause over all implementations."""
+
+    id: str
+    text: str
+    source: str
+    cells: tuple[Outcomes, ...]
+
+    @property
+    def checked(self) -> bool:
+        """Whether any check names the clause."""
+        return any(cell.total for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class ClauseGroup:
+    """The clauses that share a letter."""
+
+    letter: str
+    rows: tuple[ClauseRow, ...]
+
+    @property
+    def checked(self) -> int:
+        """How many of the clauses have a check."""
+        return sum(row.checked for row in self.rows)
+
+
+def clause_groups(record: Record, clauses: Sequence[Clause]) -> tuple[ClauseGroup, ...]:
+    """Clauses by implementation; one that only checks name is shown too, as not listed."""
+    by_clause = [_checks_by_clause(suite) for suite in record.suites]
+    listed = {clause.id: (clause.text, clause.source) for clause in clauses}
+    unlisted = {name for checks in by_clause for name in checks} - listed.keys()
+    listed.update(dict.fromkeys(unlisted, ("This clause is not in the list of clauses.", "")))
+    groups: dict[str, list[ClauseRow]] = {}
+    for name in [clause.id for clause in clauses] + sorted(unlisted):
+        text, source = listed[name]
+        cells = tuple(outcomes(checks.get(name, ())) for checks in by_clause)
+        groups.setdefault(name.split(".")[0], []).append(ClauseRow(name, text, source, cells))
+    return tuple(ClauseGroup(letter, tuple(rows)) for letter, rows in groups.items())
+
+
+def _checks_by_clause(suite: SuiteRun) -> dict[str, list[CheckResult]]:
+    found: dict[str, list[CheckResult]] = {}
+    for check in suite.checks:
+        for clause in set(check.clauses):
+            found.setdefault(clause, []).append(check)
+    return found
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check with the implementation it ran on."""
+
+    implementation: str
+    check: CheckResult
+
+
+def findings(record: Record, *wanted: Outcome) -> tuple[Finding, ...]:
+    """The checks with the wanted outcomes."""
+    return tuple(
+        Finding(suite_subject(suite), check)
+        for suite in record.suites
+        for check in suite.checks
+        if check.outcome in wanted
+    )
+
+
+@dataclass(frozen=True)
+class DeviationRow:
+    """A registry entry with what showed it; the entry is none if the registry lacks the id."""
+
+    id: str
+    entry: Deviation | None
+    findings: tuple[Finding, ...]
+    cases: int
+
+
+def deviation_rows(record: Record, deviations: Sequence[Deviation]) -> tuple[DeviationRow, ...]:
+    """The deviations that this record shows, in the registry's order, unlisted ids last."""
+    seen: dict[str, list[Finding]] = {}
+    for finding in findings(record, Outcome.DEVIATION):
+        seen.setdefault(finding.check.deviation or "without an entry", []).append(finding)
+    cases: Counter[str] = Counter()
+    for agreement in record.agreements:
+        cases.update(agreement.deviating)
+    entries = {entry.id: entry for entry in deviations}
+    shown = seen.keys() | cases.keys()
+    order = [name for name in entries if name in shown] + sorted(shown - entries.keys())
+    return tuple(
+        DeviationRow(name, entries.get(name), tuple(seen.get(name, ())), cases[name])
+        for name in order
+    )
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model run with how its program compares to the other implementations'."""
+
+    run: ModelRun
+    programs: str
+
+    @property
+    def weights(self) -> int:
+        """How many weights were considered."""
+        return len(self.run.compressed) + len(self.run.skipped)
+
+    @property
+    def size(self) -> str:
+        """The package's size before and after."""
+        if not self.run.float_bytes and not self.run.bytes:
+            return NOT_MEASURED
+        return f"{size(self.run.float_bytes)} → {size(self.run.bytes)}"
+
+
+@dataclass(frozen=True)
+class ConfigurationGroup:
+    """One configuration of a model over the implementations."""
+
+    configuration: str
+    target: str
+    rows: tuple[ModelRow, ...]
+
+
+@dataclass(frozen=True)
+class ModelGroup:
+    """One model over its configurations."""
+
+    model: str
+    sha256: str
+    configurations: tuple[ConfigurationGroup, ...]
+
+
+_T = TypeVar("_T")
+_K = TypeVar("_K")
+
+
+def _grouped(items: Iterable[tuple[_K, _T]]) -> dict[_K, list[_T]]:
+    groups: dict[_K, list[_T]] = {}
+    for key, item in items:
+        groups.setdefault(key, []).append(item)
+    return groups
+
+
+def model_groups(record: Record) -> tuple[ModelGroup, ...]:
+    """The model runs by model, configuration and implementation."""
+    by_model = _grouped(((run.model, run.model_sha256), run) for run in record.models)
+    return tuple(
+        ModelGroup(model, sha256, _configurations(runs))
+        for (model, sha256), runs in by_model.items()
+    )
+
+
+def _configurations(runs: Sequence[ModelRun]) -> tuple[ConfigurationGroup, ...]:
+    groups = _grouped(((run.configuration, run.target), run) for run in runs)
+    return tuple(
+        ConfigurationGroup(
+            configuration, target, tuple(ModelRow(run, _programs(run, same)) for run in same)
+        )
+        for (configuration, target), same in groups.items()
+    )
+
+
+def _programs(run: ModelRun, all_runs: Sequence[ModelRun]) -> str:
+    """How a run's program compares to those that the other implementations wrote."""
+    others = [each for each in all_runs if each is not run and each.program_sha256]
+    if not run.program_sha256 or not others:
+        return NOT_MEASURED
+    equal: list[str] = []
+    unlike: list[str] = []
+    for each in others:
+        same = each.program_sha256 == run.program_sha256
+        (equal if same else unlike).append(f"{each.implementation} {each.version}")
+    parts = (("equal to", equal), ("unlike", unlike))
+    return "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names)
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A metric over all implementations."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+def metric_rows(record: Record) -> tuple[MetricRow, ...]:
+    """Every metric that any implementation has."""
+    names = sorted({name for suite in record.suites for name in suite.metrics})
+    return tuple(
+        MetricRow(name, tuple(suite.metrics.get(name) for suite in record.suites)) for name in names
+    )
