@@ -1,4 +1,4 @@
-"""Finding a model's layers, and the keys of a configuration that find none."""
+"""Finding a model's layers and parameters, and the keys of a configuration that find none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
 import torch
+from torch.nn.parameter import is_lazy
 
 from coreml_assay.optimize.torch.optimization_config import OptimizationConfig
 
@@ -37,6 +39,35 @@ def find_layers(
 def qualified(module: str, name: str) -> str:
     """The name, seen from the root, of something in a module; the root's own name is empty."""
     return f"{module}.{name}" if module else name
+
+
+@attrs.frozen(eq=False)
+class Place:
+    """A place where a model holds a parameter."""
+
+    name: str  # qualified, of the parameter
+    module: torch.nn.Module
+    attribute: str
+
+    @property
+    def parameter(self) -> Any:
+        """The parameter, or None where a parametrization computes the attribute."""
+        return self.module._parameters.get(self.attribute)
+
+    def is_weight(self) -> bool:
+        """Whether the parameter has two axes or more, as what could be quantized has."""
+        parameter = self.parameter
+        return parameter is not None and not is_lazy(parameter) and parameter.ndim > 1
+
+
+def places_of_parameters(model: torch.nn.Module) -> dict[int, list[Place]]:
+    """All places of each parameter of a model, by the parameter's id."""
+    places: dict[int, list[Place]] = {}
+    for module_name, module in model.named_modules(remove_duplicate=False):
+        for name, parameter in module._parameters.items():
+            place = Place(qualified(module_name, name), module, name)
+            places.setdefault(id(parameter), []).append(place)
+    return places
 
 
 def keys_without_layer(

@@ -16,7 +16,13 @@ import torch
 from torch import nn
 
 from coreml_assay.numerics import Grid
-from coreml_assay.optimize.torch._layers import find_layers, keys_without_layer, qualified
+from coreml_assay.optimize.torch._layers import (
+    Place,
+    find_layers,
+    keys_without_layer,
+    places_of_parameters,
+    qualified,
+)
 from coreml_assay.optimize.torch._metadata import (
     CompressionType,
     compression_types,
@@ -171,11 +177,9 @@ class PostTrainingQuantizerConfig(OptimizationConfig[ModulePostTrainingQuantizer
 
 @attrs.frozen(eq=False)
 class _Weight:
-    """One parameter of a layer, and what is to be done with it."""
+    """A layer's parameter, and what is to be done with it."""
 
-    name: str
-    module: torch.nn.Module
-    parameter: str
+    place: Place
     plan: Plan | Skip
 
 
@@ -188,7 +192,8 @@ class PostTrainingQuantizer(BaseModelOptimizer):
     `report` names it with the reason.
 
     A parameter that several layers share is quantized once and stays shared, if their
-    configurations agree on it, and is skipped otherwise. A parameter that is quantized or
+    configurations agree on it, and is skipped otherwise. Other modules that hold it, such as an
+    embedding tied to the last layer, share the quantized values. A parameter that is quantized or
     palettized already is skipped; a pruned one is quantized on top, its zeros stay zeros.
 
     Args:
@@ -238,14 +243,15 @@ class PostTrainingQuantizer(BaseModelOptimizer):
             for name, layer in layers.items()
             for weight in _weights(name, layer, self._config.get_module_config(name, layer))
         ]
+        places = places_of_parameters(model)
         report = Report()
         for sharers in _by_parameter(weights):
-            _compress(sharers, report)
+            _compress(sharers, places, report)
         if report:
             register_version(model)
         else:
             warnings.warn(_nothing_compressed(report.skipped), UserWarning, stacklevel=2)
-        report.skipped.update(_unsupported(model, layers, weights))
+        report.skipped.update(_unsupported(layers, places, report))
         self._report = report
         return model
 
@@ -265,26 +271,24 @@ def _weights(
 ) -> Iterator[_Weight]:
     """The weights of a layer, all under the layer's configuration."""
     if isinstance(layer, nn.MultiheadAttention):
-        places = [(name, layer, p) for p in _ATTENTION_WEIGHTS if getattr(layer, p) is not None]
-        places.append((qualified(name, "out_proj"), layer.out_proj, "weight"))
+        names = [p for p in _ATTENTION_WEIGHTS if getattr(layer, p) is not None]
+        places = [Place(qualified(name, p), layer, p) for p in names]
+        places.append(Place(qualified(name, "out_proj.weight"), layer.out_proj, "weight"))
     else:
-        places = [(name, layer, "weight")]
-    for module_name, module, parameter in places:
-        plan = _plan(module, parameter, config)
-        yield _Weight(qualified(module_name, parameter), module, parameter, plan)
+        places = [Place(qualified(name, "weight"), layer, "weight")]
+    for place in places:
+        yield _Weight(place, _plan(place, config))
 
 
-def _plan(
-    module: torch.nn.Module, parameter: str, config: ModulePostTrainingQuantizerConfig | None
-) -> Plan | Skip:
+def _plan(place: Place, config: ModulePostTrainingQuantizerConfig | None) -> Plan | Skip:
     """What a configuration asks for, or why it cannot be done."""
     if config is None:
-        return Skip("the configuration excludes it", wanted=True)
+        return Skip("the configuration does not select it", wanted=True)
     if config.weight_dtype is torch.float32:
         return Skip("weight_dtype is float32", wanted=True)
-    if problem := _unsuitable(module, parameter):
+    if problem := _unsuitable(place):
         return Skip(problem)
-    blocks = block_shape(module, tuple(getattr(module, parameter).shape), config)
+    blocks = block_shape(place.module, tuple(place.parameter.shape), config)
     if isinstance(blocks, Skip):
         return blocks
     signed = config.weight_dtype is torch.int8
@@ -292,13 +296,14 @@ def _plan(
     return Plan(Grid(config.weight_n_bits, signed, symmetric), blocks)
 
 
-def _unsuitable(module: torch.nn.Module, parameter: str) -> str | None:
+def _unsuitable(place: Place) -> str | None:
     """Why a weight cannot be quantized whatever the configuration, or None if it can."""
-    weight = module._parameters.get(parameter)
+    weight = place.parameter
     if weight is None:
         return (
-            f"{parameter} is computed, not a parameter of the layer; remove its parametrization "
-            "first (torch.nn.utils.parametrize.remove_parametrizations, or the like)"
+            f"{place.attribute} is computed, not a parameter of the layer; remove its "
+            "parametrization first (torch.nn.utils.parametrize.remove_parametrizations, or the "
+            "like)"
         )
     if nn.parameter.is_lazy(weight):
         return "it has no shape yet; run the model once"
@@ -307,9 +312,9 @@ def _unsuitable(module: torch.nn.Module, parameter: str) -> str | None:
     if weight.layout is not torch.strided or weight.dtype not in QUANTIZABLE_DTYPES:
         accepted = ", ".join(map(str, QUANTIZABLE_DTYPES))
         return f"it is {weight.layout} and {weight.dtype}; accepted are dense {accepted}"
-    if weight.ndim < 2:
+    if not place.is_weight():
         return f"its shape {tuple(weight.shape)} has fewer than two axes"
-    done = compression_types(module, parameter)
+    done = compression_types(place.module, place.attribute)
     if any(kind != CompressionType.pruning for kind in done):
         return (
             f"it is compressed already ({', '.join(CompressionType(kind).name for kind in done)})"
@@ -321,30 +326,30 @@ def _by_parameter(weights: Iterable[_Weight]) -> list[list[_Weight]]:
     """The weights, those that are one and the same parameter together."""
     groups: dict[int, list[_Weight]] = {}
     for weight in weights:
-        parameter = weight.module._parameters.get(weight.parameter)
+        parameter = weight.place.parameter
         groups.setdefault(id(weight if parameter is None else parameter), []).append(weight)
     return list(groups.values())
 
 
-def _compress(sharers: list[_Weight], report: Report) -> None:
-    """Quantize one parameter in all its places, or enter into the report why not."""
+def _compress(sharers: list[_Weight], places: Mapping[int, list[Place]], report: Report) -> None:
+    """Quantize one parameter and register it in all its places, or report why not."""
     plan = sharers[0].plan
     if any(weight.plan != plan for weight in sharers):
-        names = ", ".join(weight.name for weight in sharers)
+        names = ", ".join(weight.place.name for weight in sharers)
         plan = Skip(f"one parameter has several names ({names}) with different configurations")
-    outcome = plan if isinstance(plan, Skip) else _quantize(sharers, plan)
+    parameter = sharers[0].place.parameter
+    outcome = plan if isinstance(plan, Skip) else _quantize(parameter, plan, places[id(parameter)])
+    if not isinstance(outcome, Skip):
+        report.update({place.name: dict(outcome) for place in places[id(parameter)]})
+        return
+    level = logging.INFO if outcome.wanted else logging.WARNING
     for weight in sharers:
-        if isinstance(outcome, Skip):
-            report.skipped[weight.name] = outcome.reason
-            level = logging.INFO if outcome.wanted else logging.WARNING
-            _logger.log(level, "%s is left as it was: %s", weight.name, outcome.reason)
-        else:
-            report[weight.name] = dict(outcome)
+        report.skipped[weight.place.name] = outcome.reason
+        _logger.log(level, "%s is left as it was: %s", weight.place.name, outcome.reason)
 
 
-def _quantize(sharers: list[_Weight], plan: Plan) -> dict[str, Any] | Skip:
+def _quantize(parameter: torch.Tensor, plan: Plan, places: list[Place]) -> dict[str, Any] | Skip:
     """Quantize one parameter; returns its entry in the report."""
-    parameter = getattr(sharers[0].module, sharers[0].parameter)
     try:
         quantized = quantize_tensor(parameter, plan.grid, plan.blocks)
     except ValueError as error:
@@ -352,7 +357,7 @@ def _quantize(sharers: list[_Weight], plan: Plan) -> dict[str, Any] | Skip:
     change = torch.linalg.vector_norm(quantized.weight - parameter.detach(), dtype=torch.float64)
     # New storage rather than a copy into the old: the old one may be another parameter's too.
     parameter.data = quantized.weight
-    for module, name in {(weight.module, weight.parameter): None for weight in sharers}:
+    for module, name in {(place.module, place.attribute) for place in places}:
         register_quantization(module, name, plan.grid.bits, quantized.scale, quantized.zero_point)
     return {
         "error": change.item() / parameter.numel() ** 0.5,
@@ -362,23 +367,16 @@ def _quantize(sharers: list[_Weight], plan: Plan) -> dict[str, Any] | Skip:
 
 
 def _unsupported(
-    model: torch.nn.Module, layers: Mapping[str, torch.nn.Module], weights: list[_Weight]
+    layers: Mapping[str, torch.nn.Module], places: Mapping[int, list[Place]], report: Report
 ) -> dict[str, str]:
-    """The weights of layers that are not treated: name -> reason."""
+    """The weights of modules that are not treated: name -> reason."""
     treated = {id(module) for layer in layers.values() for module in layer.modules()}
-    names = {id(w.module._parameters.get(w.parameter)): w.name for w in weights}
-    reasons: dict[str, str] = {}
-    for module_name, module in model.named_modules():
-        if id(module) in treated:
-            continue
-        for name, parameter in module.named_parameters(recurse=False):
-            if nn.parameter.is_lazy(parameter) or parameter.ndim < 2:
-                continue
-            reason = f"{type(module).__name__} is not among the supported layers"
-            if id(parameter) in names:
-                reason += f"; its values are those of {names[id(parameter)]}"
-            reasons[qualified(module_name, name)] = reason
-    return reasons
+    return {
+        place.name: f"{type(place.module).__name__} is not among the supported layers"
+        for held in places.values()
+        for place in held
+        if id(place.module) not in treated and place.name not in report and place.is_weight()
+    }
 
 
 def _nothing_compressed(skipped: Mapping[str, str]) -> str:
