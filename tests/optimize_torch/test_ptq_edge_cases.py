@@ -207,8 +207,10 @@ def test_bfloat16_weight_agrees_with_its_scale(dtype, scheme):
 def test_bfloat16_scale_below_the_smallest_number_stays_positive():
     layer = nn.Linear(4, 1).bfloat16()
     layer.weight.data = torch.tensor([[1e-40, 0, 0, -1e-40]], dtype=torch.bfloat16)
-    scale = compress(layer).state_dict()[SCALE.format("weight")]
-    assert scale.double() > 0
+    found = compress(layer)
+    scale = found.state_dict()[SCALE.format("weight")]
+    assert 0 < scale.double() < 1e-40
+    assert found.weight[0, 0] > 0 > found.weight[0, 3]
 
 
 def test_float64_is_computed_in_float32():
@@ -285,6 +287,7 @@ def test_shared_parameter_stays_shared_and_is_quantized_once():
     found = q.compress()
     assert found[0].weight is found[1].weight is found[2].weight
     assert list(q.report()) == ["0.weight", "1.weight", "2.weight"]
+    assert q.report().skipped == {}
     assert same_bits(found[0].weight, compress(nn.Sequential(model[0]))[0].weight)
     for layer in found:
         assert "_COREML_/weight/quantization_scale" in layer.state_dict()
@@ -315,7 +318,7 @@ def test_parameters_over_the_same_memory_are_each_quantized_from_their_own_value
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = nn.Parameter(model[0].weight.detach().t())
     expected = [compress(nn.Sequential(copy.deepcopy(layer)))[0].weight for layer in model]
-    found = compress(model)
+    found = quantizer(model).compress(inplace=True)
     assert all(same_bits(found[i].weight, expected[i]) for i in (0, 1))
 
 

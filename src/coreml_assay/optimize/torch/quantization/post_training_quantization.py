@@ -354,13 +354,13 @@ def _quantize(parameter: torch.Tensor, plan: Plan, places: list[Place]) -> dict[
         quantized = quantize_tensor(parameter, plan.grid, plan.blocks)
     except ValueError as error:
         return Skip(str(error))
-    change = torch.linalg.vector_norm(quantized.weight - parameter.detach(), dtype=torch.float64)
+    change = (quantized.weight - parameter.detach()).float()
     # New storage rather than a copy into the old: the old one may be another parameter's too.
     parameter.data = quantized.weight
     for module, name in {(place.module, place.attribute) for place in places}:
         register_quantization(module, name, plan.grid.bits, quantized.scale, quantized.zero_point)
     return {
-        "error": change.item() / parameter.numel() ** 0.5,
+        "error": change.square_().mean().sqrt().item(),
         "#params": parameter.numel(),
         "dtype": f"dtype={plan.grid.name}",
     }
