@@ -64,7 +64,9 @@ class _Dictable:
             yaml.YAMLError: it is not YAML.
             Exception: anything that `from_dict` raises.
         """
-        source = Path(yml).read_text() if isinstance(yml, str | os.PathLike) else yml
+        source = (
+            Path(yml).read_text(encoding="utf-8") if isinstance(yml, str | os.PathLike) else yml
+        )
         document = yaml.safe_load(source)
         if document is None:
             document = {}

@@ -107,8 +107,10 @@ class ModulePostTrainingQuantizerConfig(ModuleOptimizationConfig):
             point in the middle: 0, or 127 for uint8 and 7 for uint4.
         block_size: with "per_block", and only then. An int is the number of input channels that
             share a scale within one output channel. A tuple gives block sizes for (output
-            channels, input channels, ...), 0 for an axis that is not cut; a list is taken as a
-            tuple.
+            channels, input channels, ...); a list is taken as a tuple. A channel axis is cut by a
+            size above 0 and below its length. If the input channels alone are cut, each output
+            channel has blocks of its own; if nothing is cut, or a size does not divide its axis,
+            the layer is skipped.
 
     Attributes:
         weight_n_bits: width of a code, 4 or 8; 32 for float32.
