@@ -5,6 +5,7 @@ and compared bit for bit with the parameter of its name.
 """
 
 import itertools
+import warnings
 
 import coremltools as ct
 import numpy as np
@@ -107,6 +108,26 @@ def test_model_compressed_twice_converts_exactly():
         twice = compress(once, weight_dtype="int4")
     program = convert(twice, (torch.rand(1, 8),), ct.target.iOS18, **FLOAT32)
     assert_program_holds_weights(program, once, ["0.weight"])
+
+
+def test_exported_model_converts_exactly():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3)).eval()
+    quantized = compress(model, weight_dtype="uint4", quantization_scheme="affine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's and coremltools' own
+        exported = torch.export.export(quantized, (torch.rand(1, 4, 5, 5),))
+        program = ct.convert(
+            exported.run_decompositions({}),
+            minimum_deployment_target=ct.target.iOS18,
+            convert_to="milinternal",
+            **FLOAT32,
+        )
+    found = decompressed(program)
+    assert found.keys() == {"p_0_weight", "p_2_weight"}
+    for name, weight in found.items():
+        expected = quantized.get_parameter(name[2:].replace("_", ".")).detach().numpy()
+        assert np.array_equal(bits(weight), bits(expected))
 
 
 class TiedLayers(nn.Module):
