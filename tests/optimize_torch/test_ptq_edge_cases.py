@@ -1,0 +1,464 @@
+"""Layers, weights and configurations off the main road: done right, or named with a reason."""
+
+import copy
+import logging
+
+import numpy as np
+import pytest
+import torch
+from ptq_helpers import SCALE, ZERO_POINT, compress, compress_silently, quantizer, same_bits
+from torch import nn
+
+from coreml_assay.optimize.torch.quantization import (
+    ModulePostTrainingQuantizerConfig,
+    PostTrainingQuantizer,
+    PostTrainingQuantizerConfig,
+)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def assert_skipped(model, reason, name="weight", **config):
+    """Nothing is quantized, the model's state keeps its bits, and the reason is given."""
+    q = quantizer(model, **config)
+    with pytest.warns(UserWarning, match="nothing was quantized") as caught:
+        found = q.compress()
+    assert reason in q.report().skipped[name]
+    assert reason in str(caught[0].message)
+    assert not q.report()
+    expected = model.state_dict()
+    assert found.state_dict().keys() == expected.keys()
+    assert all(same_bits(found.state_dict()[key], expected[key]) for key in expected)
+
+
+# Code types
+
+
+@pytest.mark.parametrize("dtype", ["float32", torch.float32])
+def test_float32_leaves_the_layer_bit_identical(dtype):
+    layer = nn.Linear(8, 4)
+    layer.weight.data[0, :2] = torch.tensor([-0.0, 1e-40])
+    assert_skipped(layer, "weight_dtype is float32", weight_dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4", torch.int8, torch.uint8])
+def test_metadata_and_report_name_the_codes(dtype):
+    q = quantizer(nn.Linear(8, 4), weight_dtype=dtype)
+    state = q.compress().state_dict()
+    name = str(dtype).removeprefix("torch.")
+    (entry,) = q.report().values()
+    assert entry["dtype"] == f"dtype={name}"
+    n_bits = state["_COREML_/weight/quantization_n_bits"]
+    assert n_bits.dtype is torch.int64
+    assert n_bits.ndim == 0
+    assert n_bits == int(name[-1])
+    assert state["_COREML_/weight/compression_type"].tolist() == [3]
+    assert state["_COREML_/metadata_version"] == 1
+    assert (ZERO_POINT.format("weight") in state) == name.startswith("u")
+
+
+# Blocks
+
+
+@pytest.mark.parametrize(
+    ("block_size", "blocks"),
+    [
+        (2, (5, 10)),
+        ((2,), (5, 10)),
+        ([5, 2], (2, 5)),
+        ((5, 0), (2, 1)),
+        ((5, 10), (2, 1)),
+        ((0, 2), (10, 5)),
+        ((10, 2), (10, 5)),
+        ((99, 2), (10, 5)),
+    ],
+)
+def test_block_sizes_of_linear(block_size, blocks):
+    outputs, inputs = 10, 10
+    config = {"granularity": "per_block", "block_size": block_size}
+    scale = compress(nn.Linear(inputs, outputs), **config).state_dict()[SCALE.format("weight")]
+    expected = (10, 5) if block_size in (2, (2,)) else blocks
+    assert scale.shape == expected
+
+
+@pytest.mark.parametrize(
+    ("block_size", "reason"),
+    [
+        (10, "must be smaller than its axis"),
+        ((10, 10), "must be smaller than its axis"),
+        ((0, 0), "must be smaller than its axis"),
+        (11, "must be smaller than its axis"),
+        (3, "axis 1 has length 10, which block size 3 does not divide"),
+        ((3, 2), "axis 0 has length 10, which block size 3 does not divide"),
+        ((5, 99), "axis 1 has length 10, which block size 99 does not divide"),
+        ((5, 2, 0), "more sizes than the weight"),
+    ],
+)
+def test_block_sizes_that_do_not_fit_linear(block_size, reason):
+    config = {"granularity": "per_block", "block_size": block_size}
+    assert_skipped(nn.Linear(10, 10), reason, **config)
+
+
+def test_only_channel_axes_are_cut():
+    config = {"granularity": "per_block", "block_size": (2, 2, 2)}
+    assert_skipped(nn.Conv2d(4, 4, 4), "only channel axes can be cut", **config)
+    config["block_size"] = (2, 2, 4, 0)
+    scale = compress(nn.Conv2d(4, 4, 4), **config).state_dict()[SCALE.format("weight")]
+    assert scale.shape == (2, 2, 1, 1)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_blocks_of_transposed_convolutions_run_along_their_input_axis(rank):
+    make = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d][rank - 1]
+    ones = (1,) * rank
+    for block_size, blocks in [(4, (2, 6)), ((3, 4), (2, 2)), ((3, 0), (1, 2)), ((0, 2), (4, 6))]:
+        config = {"granularity": "per_block", "block_size": block_size}
+        state = compress(make(8, 6, 2), **config).state_dict()
+        assert state[SCALE.format("weight")].shape == (*blocks, *ones)
+    config = {"granularity": "per_block", "block_size": 3}
+    assert_skipped(make(8, 6, 2), "axis 0 has length 8", **config)
+
+
+def test_blocks_set_to_none_later_are_named():
+    config = PostTrainingQuantizerConfig()
+    config.global_config.granularity = "per_block"
+    q = PostTrainingQuantizer(nn.Linear(4, 4), config)
+    with pytest.warns(UserWarning, match="block_size is None"):
+        q.compress()
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(float("nan"), "NaN"), (float("inf"), "inf"), (float("-inf"), "inf")]
+)
+def test_values_without_scale_skip_the_weight_alone(value, reason, caplog):
+    model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2))
+    model[0].weight.data[1, 1] = value
+    q = quantizer(model)
+    with caplog.at_level(logging.WARNING):
+        found = q.compress()
+    assert reason in q.report().skipped["0.weight"]
+    assert "0.weight is left as it was" in caplog.text
+    assert same_bits(found[0].weight, model[0].weight)
+    assert list(q.report()) == ["1.weight"]
+    assert [key for key in found.state_dict() if key.startswith("0._COREML_")] == []
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4"])
+@pytest.mark.parametrize("scheme", ["symmetric", "affine"])
+def test_block_of_zeros_has_a_positive_scale_and_stays_zero(dtype, scheme):
+    layer = nn.Linear(8, 3)
+    layer.weight.data[1] = 0
+    found = compress(layer, weight_dtype=dtype, quantization_scheme=scheme)
+    scale = found.state_dict()[SCALE.format("weight")]
+    assert scale[1] == 1
+    assert (scale > 0).all()
+    assert same_bits(found.weight[1], torch.zeros(8))
+
+
+@pytest.mark.parametrize("scheme", ["symmetric", "affine"])
+@pytest.mark.parametrize("magnitude", [40000.0, 300.0, 3e-7])
+def test_float16_of_any_magnitude_stays_within_half_a_step(magnitude, scheme):
+    layer = nn.Linear(64, 4).half()
+    layer.weight.data = (torch.linspace(-1, 0.5, 256).reshape(4, 64) * magnitude).half()
+    found = compress(layer, weight_dtype="uint8", quantization_scheme=scheme)
+    scale = found.state_dict()[SCALE.format("weight")].float()
+    change = (found.weight.float() - layer.weight.float()).abs()
+    rounding = found.weight.float().abs() * 2**-11
+    half = 0.5 + 2**-5  # w / s is rounded to float16, whose spacing near 127 is 2**-4
+    assert torch.isfinite(scale).all()
+    assert (change <= scale * half + rounding).all()
+
+
+def test_float16_whose_codes_would_stand_for_infinity_is_skipped():
+    layer = nn.Linear(8, 2).half()
+    layer.weight.data[0, 0] = 65504
+    assert_skipped(layer, "so near the limit of torch.float16")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4"])
+@pytest.mark.parametrize("scheme", ["symmetric", "affine"])
+def test_bfloat16_weight_agrees_with_its_scale(dtype, scheme):
+    layer = nn.Linear(64, 8).bfloat16()
+    found = compress(layer, weight_dtype=dtype, quantization_scheme=scheme)
+    state = found.state_dict()
+    scale, zero_point = state[SCALE.format("weight")], state.get(ZERO_POINT.format("weight"))
+    assert found.weight.dtype is scale.dtype is torch.bfloat16
+    steps = found.weight.double() / scale.double()
+    codes = steps.round()
+    assert torch.equal((codes * scale.double()).bfloat16(), found.weight)
+    if zero_point is not None:
+        codes += zero_point
+    lowest, highest = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}[
+        dtype
+    ]
+    assert codes.min() >= lowest
+    assert codes.max() <= highest + 1  # one step lost to bfloat16's eight bits
+    change = (found.weight.float() - layer.weight.float()).abs()
+    rounding = layer.weight.float().abs() * 2**-8
+    assert (change <= scale.float() * (1 if scheme == "affine" else 0.5) + rounding).all()
+
+
+def test_bfloat16_scale_below_the_smallest_number_stays_positive():
+    layer = nn.Linear(4, 1).bfloat16()
+    layer.weight.data = torch.tensor([[1e-40, 0, 0, -1e-40]], dtype=torch.bfloat16)
+    found = compress(layer)
+    scale = found.state_dict()[SCALE.format("weight")]
+    assert 0 < scale.double() < 1e-40
+    assert found.weight[0, 0] > 0 > found.weight[0, 3]
+
+
+def test_float64_is_computed_in_float32():
+    layer = nn.Linear(8, 4)
+    found = compress(copy.deepcopy(layer).double()).state_dict()
+    expected = compress(layer).state_dict()
+    for key in ("weight", SCALE.format("weight")):
+        assert found[key].dtype is torch.float64
+        assert same_bits(found[key].float(), expected[key])
+
+
+@pytest.mark.parametrize("shape", [(4, 0), (0, 4)])
+def test_weight_without_elements_is_skipped(shape):
+    layer = nn.Linear(1, 1)
+    layer.weight = nn.Parameter(torch.empty(shape))
+    assert_skipped(layer, "has no elements")
+
+
+def test_dtypes_without_fraction_are_skipped():
+    layer = nn.Linear(4, 4)
+    layer.weight = nn.Parameter(torch.ones(4, 4, dtype=torch.int8), requires_grad=False)
+    assert_skipped(layer, "torch.int8")
+
+
+def test_sparse_weight_is_skipped():
+    layer = nn.Linear(4, 4)
+    layer.weight = nn.Parameter(layer.weight.detach().to_sparse())
+    q = quantizer(layer)
+    with pytest.warns(UserWarning, match="torch.sparse_coo"):
+        q.compress(inplace=True)  # torch cannot copy a sparse parameter
+
+
+def test_vector_is_skipped():
+    layer = nn.Linear(4, 4)
+    layer.weight = nn.Parameter(torch.ones(4))
+    assert_skipped(layer, "fewer than two axes")
+
+
+def test_layers_without_values_are_skipped():
+    _, report = compress_silently(nn.LazyLinear(4))
+    assert "run the model once" in report.skipped["weight"]
+    _, report = compress_silently(nn.Linear(4, 4, device="meta"))
+    assert "meta device" in report.skipped["weight"]
+
+
+# Parameters
+
+
+def test_strides_gradient_flag_and_identity_of_a_parameter_are_kept():
+    conv = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+    conv.weight.requires_grad_(False)
+    linear = nn.Linear(6, 4)
+    linear.weight = nn.Parameter(torch.rand(6, 4).t())
+    model = nn.Sequential(conv, linear)
+    plain = copy.deepcopy(model)
+    for layer in plain:
+        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.contiguous_format)
+    before = [(p, p.stride(), p.requires_grad) for p in model.parameters()]
+    assert quantizer(model).compress(inplace=True) is model
+    for p, (expected, stride, requires_grad) in zip(model.parameters(), before, strict=True):
+        assert p is expected
+        assert p.stride() == stride
+        assert p.requires_grad == requires_grad
+    assert all(
+        same_bits(a.contiguous(), b.contiguous())
+        for a, b in zip(model.parameters(), compress(plain).parameters(), strict=True)
+    )
+
+
+def test_shared_parameter_stays_shared_and_is_quantized_once():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Embedding(4, 4))
+    model[1].weight = model[2].weight = model[0].weight
+    q = quantizer(model)
+    found = q.compress()
+    assert found[0].weight is found[1].weight is found[2].weight
+    assert list(q.report()) == ["0.weight", "1.weight", "2.weight"]
+    assert q.report().skipped == {}
+    assert same_bits(found[0].weight, compress(nn.Sequential(model[0]))[0].weight)
+    for layer in found:
+        assert "_COREML_/weight/quantization_scale" in layer.state_dict()
+        assert getattr(layer, "_COREML_/weight/compression_type").tolist() == [3]
+
+
+def test_layer_with_two_names_is_quantized_once():
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(nn.Sequential(layer), nn.Sequential(layer))
+    found = compress(model)
+    assert getattr(found[0][0], "_COREML_/weight/compression_type").tolist() == [3]
+    assert same_bits(found[0][0].weight, compress(layer).weight)
+
+
+def test_shared_parameter_with_two_configurations_is_skipped():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    config = PostTrainingQuantizerConfig().set_module_name("1", None)
+    q = PostTrainingQuantizer(model, config)
+    found = q.compress()
+    assert list(q.report()) == ["2.weight"]
+    assert q.report().skipped.keys() == {"0.weight", "1.weight"}
+    assert "0.weight, 1.weight" in q.report().skipped["0.weight"]
+    assert same_bits(found[0].weight, model[0].weight)
+
+
+def test_parameters_over_the_same_memory_are_each_quantized_from_their_own_values():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = nn.Parameter(model[0].weight.detach().t())
+    expected = [compress(nn.Sequential(copy.deepcopy(layer)))[0].weight for layer in model]
+    found = quantizer(model).compress(inplace=True)
+    assert all(same_bits(found[i].weight, expected[i]) for i in (0, 1))
+
+
+def test_computed_weights_are_skipped():
+    layers = {
+        "parametrize": torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+        "prune": torch.nn.utils.prune.l1_unstructured(nn.Linear(4, 4), "weight", 0.5),
+    }
+    for layer in layers.values():
+        model = nn.Sequential(layer, nn.Linear(4, 4))
+        q = quantizer(model)
+        with torch.no_grad():
+            expected = model[0](torch.ones(4))
+            found = q.compress(inplace=True)
+            assert "remove its parametrization" in q.report().skipped["0.weight"]
+            assert torch.equal(found[0](torch.ones(4)), expected)
+        assert list(q.report()) == ["1.weight"]
+
+
+# Compressing again
+
+
+def test_compressing_a_compressed_model_changes_nothing():
+    once = compress(nn.Sequential(nn.Linear(8, 4)))
+    assert_skipped(once, "compressed already (quantization)", "0.weight", weight_dtype="int4")
+
+
+def test_one_quantizer_starts_from_its_model_each_time():
+    q = quantizer(nn.Linear(8, 4))
+    first, second = q.compress().state_dict(), q.compress().state_dict()
+    assert first.keys() == second.keys()
+    assert all(same_bits(first[key], second[key]) for key in first)
+
+
+def test_palettized_weight_is_skipped():
+    layer = nn.Linear(8, 4)
+    layer.register_buffer("_COREML_/weight/compression_type", torch.tensor([2]))
+    assert_skipped(layer, "compressed already (palettization)")
+
+
+# Attention
+
+
+@pytest.mark.parametrize("sizes", [{}, {"kdim": 4, "vdim": 6}])
+def test_attention_has_all_projections_and_nothing_else_quantized(sizes):
+    model = nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True, **sizes))
+    q = quantizer(model)
+    found = q.compress()
+    names = ["q_proj_weight", "k_proj_weight", "v_proj_weight"] if sizes else ["in_proj_weight"]
+    assert list(q.report()) == [*(f"0.{name}" for name in names), "0.out_proj.weight"]
+    for name, parameter in model.named_parameters():
+        changed = not torch.equal(found.get_parameter(name), parameter)
+        assert changed == (name in q.report())
+
+
+def test_name_of_an_output_projection_finds_no_layer():
+    model = nn.Sequential(nn.MultiheadAttention(8, 2))
+    config = PostTrainingQuantizerConfig().set_module_name("0.out_proj", None)
+    q = PostTrainingQuantizer(model, config)
+    with pytest.warns(UserWarning, match=r"'0\.out_proj'\] .*; the nearest is '0'"):
+        q.compress()
+    assert "0.out_proj.weight" in q.report()
+
+
+# The quantizer
+
+
+def test_model_stays_as_it_is_unless_inplace():
+    model = nn.Sequential(nn.Linear(8, 4)).train()
+    before = copy.deepcopy(model.state_dict())
+    found = compress(model)
+    assert model.state_dict().keys() == before.keys()
+    assert all(same_bits(model.state_dict()[key], before[key]) for key in before)
+    assert found.training
+    assert not compress(model.eval()).training
+
+
+def test_report_is_empty_before_and_a_table_after():
+    q = quantizer(nn.Sequential(nn.Linear(8, 4), nn.Embedding(4, 8), nn.BatchNorm1d(4)))
+    assert repr(q.report()) == ""
+    found = q.compress()
+    (entry,) = q.report().values()
+    difference = (found[0].weight - q._model[0].weight).double()
+    assert entry["error"] == pytest.approx(difference.square().mean().sqrt().item())
+    assert entry["#params"] == 32
+    assert q.report().skipped == {"1.weight": "Embedding is not among the supported layers"}
+    assert repr(q.report()).splitlines() == [
+        "    name |   error | #params |      dtype",
+        "-------- | ------- | ------- | ----------",
+        f"0.weight | {entry['error']:.5f} |      32 | dtype=int8",
+        "left as they were:",
+        "  1.weight: Embedding is not among the supported layers",
+    ]
+
+
+def test_names_that_find_nothing_are_reported_with_the_nearest():
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Linear(4, 4))
+    config = PostTrainingQuantizerConfig.from_dict(
+        {
+            "global_config": {},
+            "module_name_configs": {"0": None, r"0\.\d": None},
+            "module_type_configs": {"Linea": None, "Conv2d": None},
+        }
+    )
+    q = PostTrainingQuantizer(model, config)
+    with pytest.warns(UserWarning, match="the nearest is") as caught:
+        q.compress()
+    assert [str(warning.message) for warning in caught] == [
+        "module_name_configs['0'] matches the whole name of no layer that is treated; "
+        "the nearest is '0.0'",
+        "module_type_configs['Linea'] is neither a known type nor the class of any module; "
+        "the nearest is 'Linear'",
+    ]
+    assert list(q.report()) == ["1.weight"]
+
+
+def test_model_without_layers_warns():
+    with pytest.warns(UserWarning, match="no layer of the supported types"):
+        PostTrainingQuantizer(nn.ReLU()).compress()
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(TypeError, match="model must be"):
+        PostTrainingQuantizer("model")
+    with pytest.raises(TypeError, match="config must be a PostTrainingQuantizerConfig"):
+        PostTrainingQuantizer(nn.ReLU(), {"global_config": None})
+    with pytest.raises(TypeError, match="config must be a PostTrainingQuantizerConfig"):
+        PostTrainingQuantizer(nn.ReLU(), ModulePostTrainingQuantizerConfig())
+
+
+def test_supported_modules_are_listed():
+    assert nn.ConvTranspose3d in PostTrainingQuantizer(nn.ReLU()).supported_modules
+    assert nn.Embedding not in PostTrainingQuantizer(nn.ReLU()).supported_modules
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_device_is_kept_and_does_not_matter():
+    layer = nn.Conv2d(4, 6, 3)
+    on_cpu = compress(layer, weight_dtype="uint4").state_dict()
+    on_gpu = compress(layer.cuda(), weight_dtype="uint4").state_dict()
+    for key, tensor in on_cpu.items():
+        assert on_gpu[key].is_cuda or key.endswith("metadata_version")
+        assert np.array_equal(on_gpu[key].cpu().numpy(), tensor.numpy())
