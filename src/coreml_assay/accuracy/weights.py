@@ -98,10 +98,9 @@ def measure(
     }
     try:
         quantized = quantize_with(implementation, plain, configuration)
-        figures = _figures(before, quantized)
+        return ModelRun(**common, **_figures(before, quantized))
     except Exception as error:  # whatever an implementation raises belongs in the record
         return ModelRun(**common, error=f"{type(error).__name__}: {error}".split("\n", 1)[0])
-    return ModelRun(**common, **figures)
 
 
 def _figures(before: dict[str, StoredWeight], quantized: Model) -> dict[str, Any]:

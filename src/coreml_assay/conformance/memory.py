@@ -35,7 +35,7 @@ def extra_memory_ratio(implementation: Implementation) -> dict[str, float]:
             peak = _peak_bytes(implementation, weight, WeightSpec(grid, block_shape))
         except Unsupported:
             continue
-        figures[f"extra memory, {name}"] = round(peak / weight.nbytes, 3)
+        figures[f"extra memory, {name}"] = round(peak / weight.nbytes, 2)
     return figures
 
 

@@ -20,6 +20,10 @@ from coreml_assay.records import CheckResult, SuiteRun
 _POLL_SECONDS = 0.2
 
 
+class Cancelled(Exception):  # noqa: N818 - not an error: the run is no longer wanted
+    """Raised by a progress callback to end a run."""
+
+
 class SuiteError(RuntimeError):
     """The suite could not be run at all; the message says why and where its output is."""
 
@@ -42,9 +46,10 @@ def run_suite(
         seed: of hypothesis; the same seed tries the same inputs.
         profile: "quick" or "thorough".
         log: where pytest's output goes.
-        progress: called with the number of checks done.
+        progress: called with the number of checks done; may raise `Cancelled`.
 
     Raises:
+        Cancelled: by the progress callback; the process is ended.
         ImplementationError: the implementation cannot be loaded.
         SuiteError: pytest ended before it ran a single check.
     """

@@ -1,0 +1,160 @@
+"""One run: everything measured, as a record. What it means is the gate's to say."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from datetime import datetime, timezone
+from importlib.metadata import distributions
+from pathlib import Path
+
+import attrs
+
+import coreml_assay
+from coreml_assay.accuracy.models import SHIPPED
+from coreml_assay.accuracy.weights import CONFIGURATIONS, measure
+from coreml_assay.conformance.agreement import compare
+from coreml_assay.conformance.plugin import CHECKS
+from coreml_assay.conformance.runner import Cancelled, run_suite
+from coreml_assay.implementations import Face, Implementation, faces, load_implementation
+from coreml_assay.mil.program import open_package
+from coreml_assay.records import Agreement, Environment, ModelRun, Record, SuiteRun
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+_PACKAGES = ("coreml-assay", "coremltools", "hypothesis", "numpy", "torch")
+
+
+@attrs.frozen
+class Plan:
+    """What to measure.
+
+    Attributes:
+        implementations: names, or ``module:object``.
+        seed: of everything random.
+        profile: of the suite, "quick" or "thorough".
+        cases: random weights compared with coremltools, for each other implementation.
+        models: name to package; the shipped models and the user's own.
+        logs: folder for pytest's output.
+    """
+
+    implementations: tuple[str, ...]
+    seed: int
+    profile: str
+    cases: int
+    models: dict[str, Path]
+    logs: Path
+
+
+def shipped_models() -> tuple[dict[str, Path], list[str]]:
+    """The shipped models that are installed, and for the others the command that installs them."""
+    found = {f"{model.name} {model.version}": model.find() for model in SHIPPED}
+    missing = [model.install_command for model in SHIPPED if model.find() is None]
+    return {name: path for name, path in found.items() if path is not None}, missing
+
+
+def run(plan: Plan, progress: Progress) -> Record:
+    """Measure everything the plan names.
+
+    Suites run beside each other and beside the rest, each in a process of its own.
+
+    Args:
+        plan: what to measure.
+        progress: told the stage, what is done and what there is to do; called from threads.
+
+    Raises:
+        ImplementationError: an implementation cannot be loaded.
+        PackageError: a model cannot be read.
+        SuiteError: a suite could not be run at all.
+    """
+    loaded = [load_implementation(name) for name in plan.implementations]
+    for package in plan.models.values():
+        open_package(package)  # a wrong path is told before anything long begins
+    cancelled = threading.Event()
+    with ThreadPoolExecutor(max_workers=len(loaded) or 1) as executor:
+        try:
+            suites = [
+                executor.submit(_suite, plan, name, progress, cancelled)
+                for name in plan.implementations
+            ]
+            drop_ins = [each for each in loaded if Face.COREML in faces(each)]
+            models = _models(plan, drop_ins, progress)
+            agreements = _agreements(plan, drop_ins, progress)
+            _raise_first_error(suites)
+        except BaseException:
+            cancelled.set()
+            raise
+    return Record(
+        tool_version=coreml_assay.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seed=plan.seed,
+        profile=plan.profile,
+        environment=environment(),
+        suites=tuple(suite.result() for suite in suites),
+        agreements=tuple(agreements),
+        models=tuple(models),
+    )
+
+
+def environment() -> Environment:
+    """Where this process runs."""
+    installed = {found.name: found.version for found in distributions() if found.name in _PACKAGES}
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        cpu_count=os.cpu_count() or 1,
+        packages=dict(sorted(installed.items())),
+    )
+
+
+def _raise_first_error(futures: Sequence[Future[SuiteRun]]) -> None:
+    for future in as_completed(futures):
+        future.result()
+
+
+def _suite(plan: Plan, name: str, progress: Progress, cancelled: threading.Event) -> SuiteRun:
+    def told(done: int) -> None:
+        if cancelled.is_set():
+            raise Cancelled
+        progress(f"suite on {name}", done, CHECKS)
+
+    log = plan.logs / f"suite-{''.join(c if c.isalnum() else '-' for c in name)}.log"
+    return run_suite(name, seed=plan.seed, profile=plan.profile, log=log, progress=told)
+
+
+def _models(
+    plan: Plan, implementations: Sequence[Implementation], progress: Progress
+) -> list[ModelRun]:
+    total = len(plan.models) * len(CONFIGURATIONS) * len(implementations)
+    runs: list[ModelRun] = []
+    for name, package in plan.models.items():
+        for configuration in CONFIGURATIONS:
+            for implementation in implementations:
+                runs.append(measure(name, package, configuration, implementation))
+                progress("real models", len(runs), total)
+    return runs
+
+
+def _agreements(
+    plan: Plan, implementations: Sequence[Implementation], progress: Progress
+) -> list[Agreement]:
+    others = [each for each in implementations if each.name != "coremltools"]
+    if not others or plan.cases == 0:
+        return []
+    coremltools = load_implementation("coremltools")
+    return [
+        compare(
+            each,
+            coremltools,
+            plan.cases,
+            plan.seed,
+            lambda done, name=each.name: progress(  # type: ignore[misc]
+                f"programs of {name} and coremltools", min(done, plan.cases), plan.cases
+            ),
+        )
+        for each in others
+    ]

@@ -1,0 +1,129 @@
+"""What a run shows in a terminal or a log: progress, then a table and the line that matters."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from coreml_assay.gate import Status, Verdict
+from coreml_assay.records import ModelRun, Outcome, Record, SuiteRun
+
+_SHOWN_REASONS = 12
+
+
+@contextmanager
+def stage_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A function to be told a stage, what is done and what there is to do, from any thread.
+
+    In a terminal each stage is a bar; in a log file it is one line when it is complete.
+    """
+    if not console.is_terminal:
+        yield _stage_lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def told(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(escape(stage), total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield told
+
+
+def _stage_lines(console: Console) -> Callable[[str, int, int], None]:
+    finished: set[str] = set()
+    lock = threading.Lock()
+
+    def told(stage: str, done: int, total: int) -> None:
+        with lock:
+            if done >= total and stage not in finished:
+                finished.add(stage)
+                console.print(f"{escape(stage)}: {done} done")
+
+    return told
+
+
+def show_verdict(console: Console, record: Record, verdict: Verdict, report: Path | None) -> None:
+    """Print tables of the suites and models, the reasons, and last the verdict."""
+    if record.suites:
+        console.print(_suites_table(record.suites))
+    for agreement in record.agreements:
+        explained = sum(agreement.deviating.values())
+        console.print(
+            f"{agreement.equal} of {agreement.cases} random programs of "
+            f"{escape(agreement.implementation)} equal {escape(agreement.against)} "
+            f"{agreement.against_version}'s, {explained} differ by a known deviation "
+            f"(seed {agreement.seed})"
+        )
+    if record.models:
+        console.print(_models_table(record.models))
+    for reason in verdict.reasons[:_SHOWN_REASONS]:
+        console.print(f"[red]-[/red] {escape(reason.subject)}: {escape(reason.sentence)}")
+    if len(verdict.reasons) > _SHOWN_REASONS:
+        console.print(f"  and {len(verdict.reasons) - _SHOWN_REASONS} more, in the report")
+    if report is not None:
+        console.print(f"report: {escape(str(report / 'index.html'))}", soft_wrap=True)
+    style = "green" if verdict.status is Status.PASS else "red"
+    console.print(f"[bold {style}]{escape(verdict.headline)}[/bold {style}]")
+
+
+def _suites_table(suites: tuple[SuiteRun, ...]) -> Table:
+    table = Table(title="Conformance", title_justify="left", box=None, pad_edge=False)
+    table.add_column("implementation", overflow="fold")
+    shown = (Outcome.PASS, Outcome.FAIL, Outcome.DEVIATION, Outcome.FIXED, Outcome.UNSUPPORTED)
+    for outcome in shown:
+        table.add_column(outcome.value, justify="right")
+    table.add_column("of", justify="right")
+    for suite in suites:
+        counts = Counter(check.outcome for check in suite.checks)
+        table.add_row(
+            escape(f"{suite.implementation} {suite.version}"),
+            *[str(counts[outcome]) for outcome in shown],
+            str(suite.checks_expected),
+        )
+    return table
+
+
+def _models_table(models: tuple[ModelRun, ...]) -> Table:
+    """One row for each model and configuration; one for each implementation where they differ."""
+    table = Table(title="Real models", title_justify="left", box=None, pad_edge=False)
+    for name in ("model", "configuration", "by"):
+        table.add_column(name, overflow="fold")
+    for name in ("weights", "size", "SNR dB", "worst step"):
+        table.add_column(name, justify="right")
+    groups: dict[tuple[str, str], list[ModelRun]] = {}
+    for run in models:
+        groups.setdefault((run.model, run.configuration), []).append(run)
+    for (model, configuration), runs in groups.items():
+        equal = len(runs) > 1 and len({(run.program_sha256, run.error) for run in runs}) == 1
+        for run in runs[:1] if equal else runs:
+            by = f"all {len(runs)}, equal" if equal else run.implementation
+            table.add_row(escape(model), configuration, escape(by), *_model_cells(run))
+    return table
+
+
+def _model_cells(run: ModelRun) -> list[str]:
+    if run.error is not None:
+        return ["failed", "", "", ""]
+    share = f"{100 * run.bytes / run.float_bytes:.0f}%" if run.float_bytes else "not measured"
+    return [
+        f"{len(run.compressed)} of {len(run.compressed) + len(run.skipped)}",
+        share,
+        "not measured" if run.weight_snr_db is None else f"{run.weight_snr_db:.1f}",
+        "not measured" if run.worst_error_in_steps is None else f"{run.worst_error_in_steps:.3f}",
+    ]
