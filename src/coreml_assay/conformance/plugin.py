@@ -16,7 +16,7 @@ from coreml_assay.records import CheckResult, Outcome
 
 # How many checks the suite has. A run that executes fewer has not run the suite; a test of ours
 # keeps the number true.
-CHECKS = 535
+CHECKS = 566
 
 _SUITE = Path(__file__).parent
 _KINDS = {"properties": "property", "goldens": "golden", "recipes": "recipe"}
@@ -32,6 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="reference",
         metavar="NAME",
         help="implementation under test: an installed one, or module:object (default: reference)",
+    )
+    group.addoption(
+        "--clause",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="run only the checks of this clause; can be repeated",
     )
     group.addoption(
         "--assay-profile",
@@ -50,6 +57,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
     config.addinivalue_line("markers", "clause(*ids): the clauses a conformance check is about")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the checks of the clauses asked for."""
+    wanted = set(config.getoption("--clause"))
+    if not wanted:
+        return
+    others = [item for item in items if _is_check(item) and not wanted & set(clauses_of(item))]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:

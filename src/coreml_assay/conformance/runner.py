@@ -69,6 +69,17 @@ def run_suite(
     )
 
 
+def pytest_arguments(implementation: str, seed: int, profile: str, results: Path) -> list[str]:
+    """What to give pytest to run the suite, with its own settings and no others."""
+    suite = Path(__file__).parent
+    return [
+        *("--pyargs", "coreml_assay.conformance", "-q", "-p", "no:cacheprovider"),
+        *("-c", str(suite / "pytest.ini"), "--rootdir", str(suite)),
+        *("--implementation", implementation, "--assay-profile", profile),
+        *("--hypothesis-seed", str(seed), "--assay-results", str(results)),
+    ]
+
+
 def _run_pytest(
     implementation: str,
     seed: int,
@@ -77,14 +88,7 @@ def _run_pytest(
     log: Path,
     progress: Callable[[int], None],
 ) -> None:
-    suite = Path(__file__).parent
-    arguments = [
-        *("-m", "pytest", "--pyargs", "coreml_assay.conformance", "-q"),
-        *("-c", str(suite / "pytest.ini"), "--rootdir", str(suite)),
-        *("-p", "no:cacheprovider"),
-        *("--implementation", implementation, "--assay-profile", profile),
-        *("--hypothesis-seed", str(seed), "--assay-results", str(results)),
-    ]
+    arguments = ["-m", "pytest", *pytest_arguments(implementation, seed, profile, results)]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(

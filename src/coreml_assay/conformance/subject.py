@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import textwrap
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
@@ -15,7 +17,10 @@ from coreml_assay.numerics import BlockShape, Grid, QuantizedWeight
 from coreml_assay.numerics.blocks import Array
 
 _Result = TypeVar("_Result")
+_SPELLED_OUT = 500  # longer arrays are packed in snippets
 _HEADER = """\
+import zlib
+from base64 import b64decode
 import numpy as np
 from numpy import array, float16, float32, inf, nan
 """
@@ -113,14 +118,23 @@ class Subject:
         self.expect(same, f"{what} differs", expected, found)
 
     def expect_raises(
-        self, errors: type[Exception] | tuple[type[Exception], ...], action: Callable[[], _Result]
+        self,
+        errors: type[Exception] | tuple[type[Exception], ...],
+        action: Callable[[], _Result],
+        saying: str = "",
     ) -> None:
-        """Fail unless the action raises one of the errors."""
+        """Fail unless the action raises one of the errors, with these words in its message."""
         accepted = errors if isinstance(errors, tuple) else (errors,)
         names = " or ".join(error.__name__ for error in accepted)
         try:
             result = action()
-        except accepted:
+        except accepted as error:
+            self.expect(
+                saying in str(error),
+                "the error does not say what is wrong",
+                expected=f"a message with {saying!r}",
+                found=_first_line(error),
+            )
             return
         except Unsupported:
             raise
@@ -161,7 +175,11 @@ def _tensor_snippet(loaded_as: str, weight: Array, grid: Grid, block_shape: Bloc
 
 def literal(array: Array) -> str:
     """A Python expression with exactly this array as its value."""
-    values = f"array({array.ravel().tolist()!r}, {array.dtype.name!r})"
+    if array.size > _SPELLED_OUT:
+        packed = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes())).decode()
+        values = f"np.frombuffer(zlib.decompress(b64decode({packed!r})), {array.dtype.name!r})"
+    else:
+        values = f"array({array.ravel().tolist()!r}, {array.dtype.name!r})"
     return values if array.ndim == 1 else f"{values}.reshape({array.shape})"
 
 

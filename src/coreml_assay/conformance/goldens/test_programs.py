@@ -24,6 +24,21 @@ def test_sample_programs(coreml_subject: Subject, case: ProgramCase) -> None:
     weights = [
         Weight(name, GOLDENS.arrays[array], consumer) for name, array, consumer in case.weights
     ]
+    coreml_subject.use_snippet(
+        "from coreml_assay.conformance.quantizing import Configuration\n"
+        "from coreml_assay.goldens.store import frozen_goldens\n"
+        "from coreml_assay.mil.describe import describe, first_difference\n"
+        "from coreml_assay.mil.program import load_program\n"
+        "from coreml_assay.mil.samples import Weight, build_model\n"
+        'goldens = frozen_goldens("coremltools-9.0")\n'
+        f"case = next(c for c in goldens.cases.programs if c.name == {case.name!r})\n"
+        "model = build_model(\n"
+        "    [Weight(w, goldens.arrays[a], c) for w, a, c in case.weights], case.target\n"
+        ")\n"
+        "config = Configuration(case.options).build(cto.coreml)\n"
+        "found = describe(load_program(cto.coreml.linear_quantize_weights(model, config)))\n"
+        "print(first_difference(list(case.description), found))\n"
+    )
     model = build_model(weights, case.target)
     quantized = quantize_model(coreml_subject, model, Configuration(case.options))
     _expect_program(coreml_subject, quantized, case.description)

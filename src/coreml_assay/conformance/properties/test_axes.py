@@ -31,7 +31,7 @@ places = pytest.mark.parametrize(
 
 
 def _weight(rank: int) -> Array:
-    shape = (4, 6, 2, 3, 2)[:rank]
+    shape = (4, 6, 2, 8, 2)[:rank]
     return np.random.default_rng(rank).standard_normal(shape).astype(np.float32)
 
 
@@ -76,7 +76,6 @@ def test_per_block_scales_lie_along_output_and_input_channels(
     coreml_subject: Subject, consumer: str, rank: int
 ) -> None:
     weight = _weight(rank)
-    weight = np.tile(weight, [2] * rank)
     output, input_ = _axes(consumer, rank)
     options = everywhere(granularity="per_block", block_size=2)
     stored = quantize_weights(coreml_subject, [Weight("w", weight, consumer)], "iOS18", options)[

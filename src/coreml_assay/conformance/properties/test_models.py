@@ -135,7 +135,9 @@ def test_what_needs_ios18_is_refused_before(
 ) -> None:
     weights = [Weight("w", _ramp(8, 4), "linear")]
     coreml_subject.expect_raises(
-        ValueError, replay_error(coreml_subject, weights, target, everywhere(**options))
+        ValueError,
+        replay_error(coreml_subject, weights, target, everywhere(**options)),
+        saying="iOS18",
     )
 
 

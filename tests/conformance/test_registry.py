@@ -1,0 +1,120 @@
+"""The clauses, the checks and the deviations hold together."""
+
+from __future__ import annotations
+
+import warnings
+
+import coremltools
+import pytest
+
+from coreml_assay.conformance import plugin
+from coreml_assay.conformance.registry import (
+    Deviation,
+    expected_failure,
+    load_clauses,
+    load_deviations,
+)
+
+CLAUSES = load_clauses()
+DEVIATIONS = load_deviations()
+
+
+class _Collector:
+    def __init__(self):
+        self.checks = {}
+
+    def pytest_collection_finish(self, session):
+        self.checks = {plugin.check_name(item): plugin.clauses_of(item) for item in session.items}
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory):
+    """Every check of the suite, with the clauses it names."""
+    collector = _Collector()
+    arguments = ["--pyargs", "coreml_assay.conformance", "--collect-only", "-qq"]
+    folder = tmp_path_factory.mktemp("root")
+    pytest.main([*arguments, "-p", "no:cacheprovider", "--rootdir", str(folder)], [collector])
+    return collector.checks
+
+
+def test_the_suite_has_as_many_checks_as_it_says(checks):
+    assert len(checks) == plugin.CHECKS
+
+
+def test_every_check_names_a_clause_that_exists(checks):
+    known = {clause.id for clause in CLAUSES}
+    wrong = {check: clauses for check, clauses in checks.items() if not set(clauses) & known}
+    assert wrong == {}
+    assert {clause for clauses in checks.values() for clause in clauses} <= known
+
+
+def test_every_clause_has_a_check(checks):
+    named = {clause for clauses in checks.values() for clause in clauses}
+    assert [clause.id for clause in CLAUSES if clause.id not in named] == []
+
+
+def test_clauses_are_single_sentences_with_unique_ids():
+    assert len({clause.id for clause in CLAUSES}) == len(CLAUSES)
+    for clause in CLAUSES:
+        assert clause.text.endswith("."), clause.id
+        assert clause.source, clause.id
+
+
+def test_deviations_name_checks_and_clauses_that_exist(checks):
+    names = set(checks) | {check.split("[", 1)[0] for check in checks}
+    known = {clause.id for clause in CLAUSES}
+    for deviation in DEVIATIONS:
+        assert set(deviation.checks) <= names, deviation.id
+        assert set(deviation.clauses) <= known, deviation.id
+        named = {
+            clause
+            for check, clauses in checks.items()
+            if {check, check.split("[", 1)[0]} & set(deviation.checks)
+            for clause in clauses
+        }
+        assert set(deviation.clauses) <= named, f"{deviation.id}: a clause that no check is about"
+
+
+def test_deviation_ids_are_unique():
+    assert len({deviation.id for deviation in DEVIATIONS}) == len(DEVIATIONS)
+
+
+@pytest.mark.parametrize("deviation", DEVIATIONS, ids=lambda deviation: deviation.id)
+def test_the_reproduction_shows_what_is_observed(deviation):
+    version = coremltools.__version__
+    if not deviation.applies_to("coremltools", version):
+        pytest.skip(f"about versions {deviation.versions}, installed is {version}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(compile(deviation.reproduction, deviation.id, "exec"), {})
+
+
+def test_a_deviation_is_bound_to_its_versions_and_checks():
+    entry = Deviation(
+        id="x",
+        title="x",
+        implementation="coremltools",
+        versions="==9.0",
+        severity="A",
+        documented="",
+        observed="",
+        decision="docs",
+        clauses=("Q.1",),
+        checks=("a.py::test_one[int8]", "a.py::test_two"),
+        reproduction="",
+    )
+    assert entry.applies_to("coremltools", "9.0")
+    assert not entry.applies_to("coremltools", "9.1")
+    assert not entry.applies_to("reference", "9.0")
+    assert entry.fails("a.py::test_one[int8]")
+    assert not entry.fails("a.py::test_one[int4]")
+    assert entry.fails("a.py::test_two[anything]")
+
+
+def test_slips_of_the_documentation_fail_nothing():
+    slips = [deviation for deviation in DEVIATIONS if deviation.decision == "coremltools"]
+    assert slips
+    for deviation in slips:
+        for check in deviation.checks:
+            found = expected_failure(check, "coremltools", "9.0")
+            assert found is None or found.id != deviation.id

@@ -1,0 +1,65 @@
+"""The reference with one fault put in, for the length of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar
+from unittest.mock import patch
+
+from coreml_assay.implementations import WeightSpec
+from coreml_assay.implementations.reference import Reference
+from coreml_assay.numerics import QuantizedWeight
+from coreml_assay.numerics.blocks import Array
+from coreml_assay.optimize import coreml
+
+
+class Mutant:
+    """Base of all mutants: says which names of the reference are replaced, and by what.
+
+    Attributes:
+        violates: the clause that the fault breaks.
+        faults: dotted name of a function of the reference to what takes its place.
+    """
+
+    version = "0"
+    violates: ClassVar[str]
+    faults: ClassVar[dict[str, Callable[..., Any]]]
+
+    def __init__(self) -> None:
+        self.name = type(self).__name__
+        self.optimize = _Optimize(self)
+
+    def quantize_weight(self, weight: Array, spec: WeightSpec) -> QuantizedWeight:
+        with self.at_work():
+            return Reference().quantize_weight(weight, spec)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for name, fault in self.faults.items():
+                stack.enter_context(patch(f"coreml_assay.{name}", fault))
+            yield
+
+
+class _Optimize:
+    def __init__(self, mutant: Mutant) -> None:
+        self.coreml = _CoreML(mutant)
+
+
+class _CoreML:
+    """optimize.coreml, its functions run with the fault at work."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(coreml, name)
+        if isinstance(found, type):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._mutant.at_work():
+                return found(*args, **kwargs)
+
+        return call
