@@ -20,7 +20,7 @@ from coreml_assay.conformance.agreement import compare
 from coreml_assay.conformance.plugin import CHECKS
 from coreml_assay.conformance.runner import Cancelled, run_suite
 from coreml_assay.implementations import Face, Implementation, faces, load_implementation
-from coreml_assay.mil.program import open_package
+from coreml_assay.mil.program import PackageError, load_program, open_package
 from coreml_assay.records import Agreement, Environment, ModelRun, Record, SuiteRun
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -72,7 +72,7 @@ def run(plan: Plan, progress: Progress) -> Record:
     """
     loaded = [load_implementation(name) for name in plan.implementations]
     for package in plan.models.values():
-        open_package(package)  # a wrong path is told before anything long begins
+        _check_package(package)  # what is wrong is told before anything long begins
     cancelled = threading.Event()
     with ThreadPoolExecutor(max_workers=len(loaded) or 1) as executor:
         try:
@@ -109,6 +109,15 @@ def environment() -> Environment:
         cpu_count=os.cpu_count() or 1,
         packages=dict(sorted(installed.items())),
     )
+
+
+def _check_package(package: Path) -> None:
+    try:
+        load_program(open_package(package))
+    except PackageError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise PackageError(f"{package}: {error}") from error
 
 
 def _raise_first_error(futures: Sequence[Future[SuiteRun]]) -> None:

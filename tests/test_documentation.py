@@ -1,0 +1,73 @@
+"""What the documentation shows runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from coreml_assay.conformance.registry import load_clauses
+from coreml_assay.conformance.runner import pytest_arguments
+from coreml_assay.records import CheckResult, Outcome
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def test_the_example_implementation_runs_through_the_suite(tmp_path):
+    code = blocks(ROOT / "docs/implementations.md", "python")[0]
+    (tmp_path / "my_quantizer.py").write_text(code)
+    results = tmp_path / "results.jsonl"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest"),
+            *pytest_arguments("my_quantizer:Mine", 0, "quick", results),
+        ],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    lines = results.read_bytes().splitlines()
+    checks = [msgspec.json.decode(line, type=CheckResult) for line in lines]
+    failed = {check.check for check in checks if check.outcome is Outcome.FAIL}
+    outcomes = {check.outcome for check in checks}
+    # Its arithmetic is as narrow as the weight's dtype, and the suite says so; nothing else.
+    assert {name.split("[")[0].split("::")[1] for name in failed} == {
+        "test_any_float16_magnitude_is_representable",
+        "test_any_float32_magnitude_is_representable",
+    }
+    assert Outcome.PASS in outcomes
+    assert Outcome.UNSUPPORTED in outcomes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_fits_one_screen():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 60
+
+
+def test_clauses_quoted_in_the_documentation_are_the_clauses():
+    text = " ".join((ROOT / "docs/architecture.md").read_text().split())
+    clause = next(clause for clause in load_clauses() if clause.id == "W.4")
+    assert clause.text.split(";")[0] in text
+
+
+def test_commands_that_the_documentation_names_exist():
+    from coreml_assay.cli import main
+
+    for page in PAGES:
+        for command in re.findall(r"(?:`|\$ )coreml-assay (\w+)", page.read_text()):
+            assert command in main.commands, f"{page.name}: {command}"
