@@ -73,7 +73,7 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
     if record.models:
         console.print(_models_table(record.models))
     for reason in verdict.reasons[:_SHOWN_REASONS]:
-        console.print(f"[red]-[/red] {escape(reason.subject)}: {escape(reason.sentence)}")
+        console.print(f"[red]-[/red] {escape(reason.sentence)}")
     if len(verdict.reasons) > _SHOWN_REASONS:
         console.print(f"  and {len(verdict.reasons) - _SHOWN_REASONS} more, in the report")
     if report is not None:

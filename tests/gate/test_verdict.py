@@ -45,6 +45,26 @@ class TestChecks:
         assert reason.subject == f"coremltools 9.0: {failed.check}"
         assert reason.sentence == f"coremltools 9.0 fails {failed.check}: Codes leave the grid."
 
+    def test_a_detail_that_names_the_implementation_is_not_prefixed(self) -> None:
+        failed = check(Outcome.FAIL, detail="coremltools 9.0 violates Q.1: codes leave the grid")
+        reason = only(judge(record(suites=(suite(failed),)), None))
+        assert reason.sentence == f"{failed.detail} ({failed.check})"
+
+    def test_the_parameters_of_a_check_share_one_reason(self) -> None:
+        names = ("properties/a.py::one[int8]", "properties/a.py::one[int4]")
+        failed = [check(Outcome.FAIL, check=name, detail="Cause.") for name in names]
+        reason = only(judge(record(suites=(suite(*failed),)), None))
+        assert reason.subject == "coremltools 9.0: properties/a.py::one"
+        assert reason.sentence == "coremltools 9.0 fails 2 checks of properties/a.py::one: Cause."
+
+    def test_properties_come_before_goldens(self) -> None:
+        failed = [
+            check(Outcome.FAIL, check=kind, kind=kind, detail=kind)
+            for kind in ("golden", "property")
+        ]
+        reasons = judge(record(suites=(suite(*failed),)), None).reasons
+        assert [found.subject.split(": ")[1] for found in reasons] == ["property", "golden"]
+
     def test_a_failed_check_without_detail_says_so(self) -> None:
         reason = only(judge(record(suites=(suite(check(Outcome.FAIL)),)), None))
         assert reason.sentence.endswith(": no detail was recorded.")

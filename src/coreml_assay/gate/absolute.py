@@ -47,8 +47,9 @@ def absolute_reasons(record: Record) -> Iterator[Reason]:
 
 
 def _suite_reasons(suite: SuiteRun) -> Iterator[Reason]:
+    yield from _failures(suite)
     for check in suite.checks:
-        yield from _check_reasons(suite, check)
+        yield from _registry_reasons(suite, check)
     subject = suite_subject(suite)
     if not measures(suite):
         yield reason(
@@ -66,13 +67,28 @@ def _suite_reasons(suite: SuiteRun) -> Iterator[Reason]:
         )
 
 
-def _check_reasons(suite: SuiteRun, check: CheckResult) -> Iterator[Reason]:
+def _failures(suite: SuiteRun) -> Iterator[Reason]:
+    """One reason for each check that fails, for all its parameters; properties say most, first."""
+    name = suite_subject(suite)
+    functions: dict[str, list[CheckResult]] = {}
+    for check in sorted(suite.checks, key=lambda check: check.kind != "property"):
+        if check.outcome is Outcome.FAIL:
+            functions.setdefault(check.check.split("[", 1)[0], []).append(check)
+    for function, failed in functions.items():
+        where, subject = failed[0].check, check_subject(suite, failed[0])
+        if len(failed) > 1:
+            where, subject = f"{len(failed)} checks of {function}", f"{name}: {function}"
+        detail = first_line(failed[0].detail) or "no detail was recorded."
+        names_itself = detail.startswith(f"{name} ")
+        sentence = f"{detail} ({where})" if names_itself else f"{name} fails {where}: {detail}"
+        yield reason(subject, Kind.CHECK_FAILED, sentence)
+
+
+def _registry_reasons(suite: SuiteRun, check: CheckResult) -> Iterator[Reason]:
+    """What does not agree with the registry of deviations."""
     subject = check_subject(suite, check)
     name = suite_subject(suite)
-    if check.outcome is Outcome.FAIL:
-        detail = first_line(check.detail) or "no detail was recorded."
-        yield reason(subject, Kind.CHECK_FAILED, f"{name} fails {check.check}: {detail}")
-    elif check.outcome is Outcome.FIXED:
+    if check.outcome is Outcome.FIXED:
         entry = check.deviation or "that names this check"
         yield reason(
             subject,

@@ -22,7 +22,7 @@ def _kind_id(kind: tuple[int, bool, bool]) -> str:
     return f"{'int' if signed else 'uint'}{bits}-{'symmetric' if symmetric else 'linear'}"
 
 
-@pytest.mark.clause("Q.1", "Q.2", "Q.6", "Q.7", "Q.9")
+@pytest.mark.clause("Q.19")
 @pytest.mark.parametrize("kind", KINDS, ids=_kind_id)
 def test_codes(tensor_subject: Subject, kind: tuple[int, bool, bool]) -> None:
     for case in _cases(kind):
@@ -34,7 +34,7 @@ def test_codes(tensor_subject: Subject, kind: tuple[int, bool, bool]) -> None:
         )
 
 
-@pytest.mark.clause("Q.3", "Q.4", "Q.8")
+@pytest.mark.clause("Q.19")
 @pytest.mark.parametrize("kind", KINDS, ids=_kind_id)
 def test_scales(tensor_subject: Subject, kind: tuple[int, bool, bool]) -> None:
     for case in _cases(kind):
@@ -44,7 +44,7 @@ def test_scales(tensor_subject: Subject, kind: tuple[int, bool, bool]) -> None:
         tensor_subject.expect_equal(found.scale, expected, f"the scales of golden {case.name}")
 
 
-@pytest.mark.clause("Q.5", "Q.8")
+@pytest.mark.clause("Q.19")
 @pytest.mark.parametrize("kind", KINDS, ids=_kind_id)
 def test_zero_points(tensor_subject: Subject, kind: tuple[int, bool, bool]) -> None:
     for case in _cases(kind):

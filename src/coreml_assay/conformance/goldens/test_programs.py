@@ -16,7 +16,7 @@ from coreml_assay.mil.samples import Weight, build_model
 GOLDENS = frozen_goldens("coremltools-9.0")
 
 
-@pytest.mark.clause("W.2", "W.4", "W.5", "W.6", "W.7", "W.9", "W.10", "W.12", "W.22")
+@pytest.mark.clause("W.23")
 @pytest.mark.parametrize(
     "case", GOLDENS.cases.programs, ids=lambda case: f"{case.target}-{case.name}"
 )
@@ -44,7 +44,7 @@ def test_sample_programs(coreml_subject: Subject, case: ProgramCase) -> None:
     _expect_program(coreml_subject, quantized, case.description)
 
 
-@pytest.mark.clause("W.2", "W.5", "W.6", "W.7", "W.9", "W.10")
+@pytest.mark.clause("W.23")
 @pytest.mark.parametrize(
     "case", GOLDENS.cases.models, ids=lambda case: f"{case.model}-{case.configuration}"
 )
