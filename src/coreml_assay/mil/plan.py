@@ -190,8 +190,9 @@ class _Planner:
         return self._slot_of[var]
 
     def _array(self, var: Var) -> Any:
-        """The value of a constant as stored, or as decompressed."""
-        return self._arrays.get(var, var.val)
+        """The value of a constant as stored, or as decompressed; numbers as arrays."""
+        value = self._arrays.get(var, var.val)
+        return np.asarray(value) if isinstance(value, bool | int | float | np.generic) else value
 
     def _tensor(self, var: Var, value: Any) -> torch.Tensor:
         dtype = held_as(types.builtin_to_string(var.dtype), self.precision)
@@ -233,8 +234,8 @@ class _Planner:
 
 
 def _numeric(value: Any) -> bool:
-    """Whether a constant is an array or scalar of numbers or truth values."""
-    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf"
+    """Whether a constant is an array of numbers or truth values."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
 def _is_parameter(op: Operation, key: str, var: Var) -> bool:

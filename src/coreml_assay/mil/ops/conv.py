@@ -118,7 +118,7 @@ def _crops(
         lengths = list(ints(output_shape)[2:])
     surplus = [f - length for f, length in zip(full, lengths, strict=True)]
     if pad_type == "same":
-        return [(s // 2, s - s // 2) for s in surplus]
+        return [(max(0, s) // 2, s - max(0, s) // 2) for s in surplus]
     return [(before, s - before) for s, (before, _) in zip(surplus, pairs, strict=True)]
 
 

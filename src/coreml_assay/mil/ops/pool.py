@@ -101,6 +101,8 @@ def _window(
         length = -(-(padded - k) // stride) + 1
         if (length - 1) * stride >= size + before and before + after > 0:
             length -= 1  # the last window must start inside the input or the padding before it
+        if (length - 1) * stride >= padded:
+            raise ValueError("ceil_mode asks for a window that lies wholly outside the input")
         extra.append(max(0, (length - 1) * stride + k - padded))
     return pairs, extra
 
