@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from coremltools.converters.mil import Builder as mb
-from coreml_assay.mil.errors import EvaluationError
 from mil_helpers import IOS16, assert_close, checks, evaluate, normal, onnx_run
+
+from coreml_assay.mil.errors import EvaluationError
 
 ONNX_PADDING = {"valid": "VALID", "same": "SAME_UPPER", "same_lower": "SAME_LOWER"}
 SIZES = {1: (11,), 2: (9, 7), 3: (6, 7, 5)}

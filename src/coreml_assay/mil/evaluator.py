@@ -175,7 +175,7 @@ def _run(
     for step in block.steps:
         results = _results(step, slots, watch)
         for output, value in zip(step.outputs, results, strict=True):
-            if output.dtype is not None:
+            if isinstance(value, torch.Tensor):
                 if value.dtype is not output.dtype:
                     value = value.to(output.dtype)
                 if output.rounds:
