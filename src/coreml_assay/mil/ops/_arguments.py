@@ -31,3 +31,10 @@ def along(vector: torch.Tensor, axis: int, rank: int) -> torch.Tensor:
     shape = [1] * rank
     shape[axis] = -1
     return vector.reshape(shape)
+
+
+def take(x: torch.Tensor, dim: int, indices: torch.Tensor) -> torch.Tensor:
+    """The slices of x at a vector of indices along a dimension, counted from the front."""
+    if dim == x.ndim - 1:  # where index_select is ten times slower than gather
+        return torch.gather(x, dim, indices.expand(*x.shape[:-1], -1))
+    return x.index_select(dim, indices)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from coreml_assay.mil.ops._arguments import take
+
 
 def grid(start: torch.Tensor, end: torch.Tensor, count: int, mode: str) -> torch.Tensor:
     """Points at which to sample the interval [start, end], by the documented formulas.
@@ -65,9 +67,9 @@ def interpolate(x: torch.Tensor, dim: int, points: torch.Tensor) -> torch.Tensor
     shape = [1] * x.ndim
     shape[dim] = -1
     share = (points - low).to(x.dtype).reshape(shape)
-    before = x.index_select(dim, low.to(torch.int64))
-    after = x.index_select(dim, high.to(torch.int64))
-    return before * (1 - share) + after * share
+    before = take(x, dim, low.to(torch.int64))
+    after = take(x, dim, high.to(torch.int64))
+    return torch.lerp(before, after, share)
 
 
 def fold(points: torch.Tensor, length: int, padding_mode: str) -> torch.Tensor:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from coreml_assay.mil.ops._arguments import Operation, ints
+from coreml_assay.mil.ops._arguments import Operation, ints, take
 from coreml_assay.mil.ops._sampling import fold, grid, interpolate, nearest, sample
 from coreml_assay.mil.ops.tensor_transformation import crop
 
@@ -16,10 +16,11 @@ def upsample_nearest_neighbor(
     *, x: torch.Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1
 ) -> torch.Tensor:
     """The last two dimensions by scale factors; output i takes pixel floor(i * in / out)."""
-    for dim, factor in ((-2, scale_factor_height), (-1, scale_factor_width)):
+    factors = (scale_factor_height, scale_factor_width)
+    for dim, factor in enumerate(factors, start=x.ndim - 2):
         length = x.shape[dim]
         count = _scaled(length, factor)
-        x = x.index_select(dim, torch.arange(count).mul(length).div(count, rounding_mode="floor"))
+        x = take(x, dim, torch.arange(count).mul(length).div(count, rounding_mode="floor"))
     return x
 
 
@@ -88,7 +89,7 @@ def _resize(
     """The last dimensions to the sizes, one after the other."""
     for dim, size in enumerate(sizes, start=x.ndim - len(sizes)):
         if interpolation == "NEAREST_NEIGHBOR":
-            x = x.index_select(dim, nearest(x.shape[dim], size, sampling))
+            x = take(x, dim, nearest(x.shape[dim], size, sampling))
         elif interpolation == "LINEAR":
             ends = torch.tensor([[0.0], [x.shape[dim] - 1.0]], dtype=torch.float64)
             x = interpolate(x, dim, grid(ends[0], ends[1], size, sampling)[0])

@@ -61,8 +61,9 @@ def layer_norm(
 
 def _standardize(x: torch.Tensor, dims: list[int], epsilon: float) -> torch.Tensor:
     """(x - E[x]) / sqrt(Var[x] + epsilon), the variance without Bessel's correction."""
-    variance, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
-    return (x - mean) / torch.sqrt(variance + epsilon)
+    centred = x - x.mean(dims, keepdim=True)
+    variance = (centred * centred).mean(dims, keepdim=True)
+    return centred * torch.rsqrt(variance + epsilon)
 
 
 def l2_norm(*, x: torch.Tensor, epsilon: float = 1e-6) -> torch.Tensor:

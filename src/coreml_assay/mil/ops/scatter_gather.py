@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from coreml_assay.mil.ops._arguments import Operation, along, axis_of
+from coreml_assay.mil.ops._arguments import Operation, along, axis_of, take
 
 _REDUCTIONS = {
     "add": "sum",
@@ -62,7 +62,7 @@ def gather(
     found = positions.shape[batch_dims:]
     shape = [*x.shape[:axis], *found, *x.shape[axis + 1 :]]
     if batch_dims == 0:
-        return x.index_select(axis, positions.reshape(-1)).reshape(shape)
+        return take(x, axis, positions.reshape(-1)).reshape(shape)
     flat = positions.reshape(*positions.shape[:batch_dims], -1)
     spread = [*flat.shape[:batch_dims], *[1] * (axis - batch_dims), flat.shape[-1]]
     flat = flat.reshape(spread + [1] * (x.ndim - axis - 1))

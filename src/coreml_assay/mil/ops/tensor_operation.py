@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from coreml_assay.mil.ops._arguments import Operation, along, axis_of, ints
+from coreml_assay.mil.ops._arguments import Operation, along, axis_of, ints, take
 
 
 def band_part(*, x: torch.Tensor, lower: int = -1, upper: int = -1) -> torch.Tensor:
@@ -79,7 +79,7 @@ def pad(
     for dim, (before, after) in enumerate(pairs, start=x.ndim - len(pairs)):
         if before or after:
             positions = torch.arange(-before, x.shape[dim] + after)
-            x = x.index_select(dim, _inside(positions, x.shape[dim], mode))
+            x = take(x, dim, _inside(positions, x.shape[dim], mode))
     return x
 
 
