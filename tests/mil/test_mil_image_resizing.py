@@ -432,3 +432,10 @@ def test_modes_that_are_not_documented_are_refused():
             x=normal(1, 1, 2, 2),
             transform=normal(1, 6),
         )
+
+
+@checks("crop", against="documentation")
+def test_crop():
+    x = np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
+    found = evaluate(lambda x: mb.crop(x=x, crop_height=[0, 1], crop_width=[1, 1]), x=x)
+    assert found.tolist() == [[[[2, 3], [6, 7], [10, 11]]]]

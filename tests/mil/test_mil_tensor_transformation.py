@@ -228,10 +228,3 @@ def test_sliding_windows(axis, stride):
     starts = range(0, x.shape[axis] - 2, stride)
     windows = [x.take(range(s, s + 3), axis) for s in starts]
     assert_close(found, np.stack(windows, axis if axis >= 0 else axis - 1), 0)
-
-
-@checks("crop", against="documentation")
-def test_crop():
-    x = np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
-    found = evaluate(lambda x: mb.crop(x=x, crop_height=[0, 1], crop_width=[1, 1]), x=x)
-    assert found.tolist() == [[[[2, 3], [6, 7], [10, 11]]]]

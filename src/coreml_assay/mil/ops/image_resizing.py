@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from coreml_assay.mil.ops._arguments import Operation, ints, take
 from coreml_assay.mil.ops._sampling import fold, grid, interpolate, nearest, sample
-from coreml_assay.mil.ops.tensor_transformation import crop
 
 
 def upsample_nearest_neighbor(
@@ -96,6 +96,13 @@ def _resize(
         else:
             raise ValueError(f"unknown interpolation_mode {interpolation!r}")
     return x
+
+
+def crop(*, x: torch.Tensor, crop_height: Sequence[int], crop_width: Sequence[int]) -> torch.Tensor:
+    """``x`` without so many rows at top and bottom, and columns at left and right."""
+    (top, bottom), (left, right) = crop_height, crop_width
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
 
 
 _BOX_ORDER = {

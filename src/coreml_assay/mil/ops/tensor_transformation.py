@@ -220,16 +220,8 @@ def sliding_windows(*, x: torch.Tensor, axis: int, size: int, stride: int = 1) -
     return x.unfold(axis, size, stride).movedim(-1, axis + 1)
 
 
-def crop(*, x: torch.Tensor, crop_height: Sequence[int], crop_width: Sequence[int]) -> torch.Tensor:
-    """``x`` without so many rows at top and bottom, and columns at left and right."""
-    (top, bottom), (left, right) = crop_height, crop_width
-    height, width = x.shape[-2:]
-    return x[..., top : height - bottom, left : width - right]
-
-
 TENSOR_TRANSFORMATION: dict[str, Operation] = {
     "batch_to_space": batch_to_space,
-    "crop": crop,
     "depth_to_space": depth_to_space,
     "expand_dims": expand_dims,
     "pixel_shuffle": pixel_shuffle,
