@@ -75,7 +75,8 @@ def test_blocks_nest_and_see_what_is_around_them():
     "list_length",
     against="arithmetic",
 )
-def test_lists_are_written_and_read():
+@pytest.mark.parametrize("precision", Precision)
+def test_lists_are_written_and_read(precision):
     def build(x, rows):
         empty = mb.make_list(init_length=2, elem_shape=(3,), dtype="fp32")
         written = mb.list_write(ls=empty, index=1, value=x)
@@ -88,7 +89,7 @@ def test_lists_are_written_and_read():
         )
 
     x, rows = normal(3), normal(2, 3, seed=1)
-    first, gathered, length, longer = evaluate(build, x=x, rows=rows)
+    first, gathered, length, longer = evaluate(build, precision=precision, x=x, rows=rows)
     assert first.tolist() == [0, 0, 0]
     assert_close(gathered, np.stack([rows[1], x, np.zeros(3)]), 0)
     assert (length.item(), longer.item()) == (2, 4)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import numpy as np
 import pytest
 import torch
 from coremltools.converters.mil import Builder as mb
+from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 from mil_helpers import IOS16, IOS17, normal, program
 
 from coreml_assay.mil import evaluator as evaluator_module
@@ -210,9 +212,39 @@ def test_an_operation_that_fails_is_named_with_its_place():
     assert "\n" not in message
 
 
-def test_every_core_operation_but_constants_is_supported():
-    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+def test_results_may_be_changed_without_harm():
+    constant = np.array([1.0, 2.0], np.float32)
+    prog = program(lambda x: mb.const(val=constant, name="y"), {"x": np.zeros(1, np.float32)})
+    evaluator, x = Evaluator(prog), {"x": np.zeros(1, np.float32)}
+    evaluator.predict(x)["y"][:] = 7.0
+    assert evaluator.predict(x)["y"].tolist() == [1.0, 2.0]
 
+
+def test_integers_must_fit():
+    prog = program(lambda i: mb.add(x=i, y=i, name="y"), {"i": np.zeros(1, np.int32)})
+    assert Evaluator(prog).predict({"i": np.array([5], np.int64)})["y"].tolist() == [10]
+    with pytest.raises(ValueError, match="input 'i' has values beyond int32"):
+        Evaluator(prog).predict({"i": np.array([2**31], np.int64)})
+
+
+@pytest.mark.parametrize("op_type", sorted({*ops.OPERATIONS} - {"coreml_update_state"}))
+def test_functions_take_every_documented_parameter_of_every_opset(op_type):
+    function = ops.OPERATIONS[op_type]
+    parameters = inspect.signature(function).parameters.values()
+    taken = {p.name for p in parameters} - {"blocks"}
+    geometry = inspect.signature(ops.OPERATIONS["conv"]).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        taken |= set(geometry)
+    needed = {p.name for p in parameters if p.default is p.empty and p.kind is p.KEYWORD_ONLY}
+    for version in SSAOpRegistry.core_ops[op_type].values():
+        spec = version.input_spec.input_types
+        documented = {name for name in spec if not name.startswith("_")}
+        assert documented <= taken
+        # What a function cannot do without is required, or filled in by coremltools.
+        assert needed - {"blocks", "mode"} <= {n for n in documented if not spec[n].optional}
+
+
+def test_every_core_operation_but_constants_is_supported():
     known = {*ops.OPERATIONS, *ops.CONSTANT_OPERATIONS}
     assert set(SSAOpRegistry.core_ops) - known == {"const", "_const_symbolic"}
     assert known - set(SSAOpRegistry.core_ops) == {"coreml_update_state"}

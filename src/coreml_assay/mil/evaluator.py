@@ -96,7 +96,8 @@ class Evaluator:
         """
         results = self.run(inputs, state=state)
         return {
-            name: value.numpy() if isinstance(value, torch.Tensor) else value
+            # A copy, since the tensor may also be a constant, a state or another output.
+            name: value.numpy().copy() if isinstance(value, torch.Tensor) else value
             for name, value in results.items()
         }
 

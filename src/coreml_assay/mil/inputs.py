@@ -43,7 +43,8 @@ class InputType:
         """The value as a tensor in the dtype that the precision holds this type in.
 
         Raises:
-            ValueError: the value has another shape, or elements of another kind.
+            ValueError: the value has another shape, elements of another kind, or integers
+                that the type does not hold.
         """
         array = np.asarray(value)
         kind = _KINDS.get(array.dtype.kind, str(array.dtype))
@@ -57,7 +58,13 @@ class InputType:
         ):
             wanted = ", ".join("?" if n is None else str(n) for n in self.shape)
             raise ValueError(f"input {self.name!r} has shape ({wanted}), got {tuple(array.shape)}")
-        tensor = torch.from_numpy(np.array(array)).to(held_as(self.mil_type, precision))
+        if self._kind() == _KINDS["i"] and array.size:
+            limits = np.iinfo(self.mil_type)
+            if array.min() < limits.min or array.max() > limits.max:
+                raise ValueError(f"input {self.name!r} has values beyond {self.mil_type}")
+        # A copy in a dtype that torch surely knows: numpy has wider ones.
+        wide = {"f": precision.numpy_dtype, "b": np.bool_}.get(array.dtype.kind, np.int64)
+        tensor = torch.from_numpy(np.array(array, wide)).to(held_as(self.mil_type, precision))
         if self.mil_type == "fp16" and precision is Precision.FLOAT16:
             return round_to_fp16(tensor)
         return tensor
