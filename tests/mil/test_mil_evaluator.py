@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from coremltools.converters.mil import Builder as mb
+from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
-from mil_helpers import IOS16, IOS17, normal, program
+from mil_helpers import IOS16, IOS17, IOS18, normal, program
 
 from coreml_assay.mil import evaluator as evaluator_module
 from coreml_assay.mil import ops
@@ -63,6 +65,18 @@ def test_fp16_inputs_are_rounded_in_fp16_only():
 def test_results_have_the_dtype_of_the_precision(precision, dtype):
     found = Evaluator(chain(), precision).predict({"x": np.ones(2, np.float32)})
     assert found["result"].dtype == dtype
+
+
+def test_float64_keeps_what_float32_would_lose():
+    def build(x):
+        scale, data = np.full((1,), 0.1, np.float32), np.array([3], np.int8)
+        weight = mb.constexpr_blockwise_shift_scale(data=data, scale=scale)
+        return mb.identity(x=x, name="same"), mb.add(x=mb.sub(x=x, y=x), y=weight, name="weight")
+
+    prog = program(build, {"x": np.zeros(1, np.float32)}, IOS18)
+    found = Evaluator(prog, Precision.FLOAT64).predict({"x": np.array([1 / 3])})
+    assert found["same"].item() == 1 / 3
+    assert found["weight"].item() == 3 * float(np.float32(0.1))
 
 
 def test_runs_repeat_bit_for_bit():
@@ -242,6 +256,29 @@ def test_functions_take_every_documented_parameter_of_every_opset(op_type):
         assert documented <= taken
         # What a function cannot do without is required, or filled in by coremltools.
         assert needed - {"blocks", "mode"} <= {n for n in documented if not spec[n].optional}
+
+
+def filled_in(version):
+    """The simple values that coremltools fills in for parameters left out."""
+    op = version.__new__(version)
+    for name in version.input_spec.input_types:
+        setattr(op, name, SimpleNamespace(rank=4, shape=(2, 2, 2, 2), dtype=types.fp32, val=None))
+    return {
+        name: value
+        for name, value in op.default_inputs().items()
+        if isinstance(value, bool | int | float | str | np.generic)
+    }
+
+
+@pytest.mark.parametrize("op_type", sorted({*ops.OPERATIONS} - {"coreml_update_state"}))
+def test_defaults_are_those_that_coremltools_fills_in(op_type):
+    parameters = inspect.signature(ops.OPERATIONS[op_type]).parameters
+    for version in SSAOpRegistry.core_ops[op_type].values():
+        for name, value in filled_in(version).items():
+            default = parameters[name].default if name in parameters else inspect.Parameter.empty
+            # None stands for the opsets that do not have the parameter.
+            if default is not inspect.Parameter.empty and default is not None:
+                assert type(value)(default) == value, f"{op_type}: {name}"
 
 
 def test_every_core_operation_but_constants_is_supported():

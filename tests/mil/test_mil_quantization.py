@@ -58,11 +58,11 @@ def test_dequantize(dtype, axis):
 @checks("dequantize", "quantize", against="arithmetic")
 def test_zero_points_may_be_left_out():
     x = np.array([-3.0, 2.0], np.float32)
-    found = evaluate(
-        lambda x: mb.dequantize(
-            input=mb.quantize(input=x, scale=np.float32(0.5), output_dtype="int8"),
-            scale=np.float32(0.25),
-        ),
-        x=x,
-    )
+
+    def build(x):
+        codes = mb.quantize(input=x, scale=np.float32(0.5), output_dtype="int8")
+        return codes, mb.dequantize(input=codes, scale=np.float32(0.25))
+
+    codes, found = evaluate(build, x=x)
+    assert codes.tolist() == [-6, 4]
     assert found.tolist() == [-1.5, 1.0]

@@ -7,6 +7,8 @@ import pytest
 from coremltools.converters.mil import Builder as mb
 from mil_helpers import IOS15, IOS16, IOS17, assert_close, checks, evaluate, normal
 
+from coreml_assay.mil.errors import EvaluationError
+
 
 @checks("band_part", against="numpy")
 @pytest.mark.parametrize(("lower", "upper"), [(0, -1), (-1, 0), (0, 0), (1, 2), (-1, -1)])
@@ -95,6 +97,13 @@ def test_pad_by_amounts_known_at_run_time():
     x, pad = normal(2, 3), np.array([1, 0, 0, 2], np.int32)
     found = evaluate(lambda x, pad: mb.pad(x=x, pad=pad), x=x, pad=pad)
     assert_close(found, np.pad(x, [(1, 0), (0, 2)]), 0)
+
+
+@pytest.mark.parametrize("pad", [[3, 0], [0, 3]])
+def test_reflection_has_nothing_to_show_beyond_the_other_end(pad):
+    x, amounts = normal(3), np.array(pad, np.int32)
+    with pytest.raises(EvaluationError, match="reflection can add at most 2 elements to 3"):
+        evaluate(lambda x, pad: mb.pad(x=x, pad=pad, mode="reflect"), x=x, pad=amounts)
 
 
 @checks("range_1d", against="numpy")

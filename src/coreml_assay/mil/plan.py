@@ -201,15 +201,13 @@ class _Planner:
     def _python_value(self, var: Var) -> Any:
         """A constant as a Python value, or as a tensor where it is not one of the small ones."""
         value = self._array(var)
+        if isinstance(value, list | tuple):  # a classifier's classes
+            return tuple(str(label) if isinstance(label, str) else int(label) for label in value)
         if not _numeric(value):
-            return (
-                tuple(str(v) if isinstance(v, str) else int(v) for v in value)
-                if isinstance(value, list | tuple)
-                else str(value)
-            )
-        if np.ndim(value) == 0:
+            return str(value)
+        if value.ndim == 0:
             return value.item()
-        if np.ndim(value) == 1 and value.dtype in (np.bool_, np.int32, np.uint32):
+        if value.ndim == 1 and value.dtype in (np.bool_, np.int32, np.uint32):
             return tuple(value.tolist())
         return self._tensor(var, value)
 
