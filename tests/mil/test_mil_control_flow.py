@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from coremltools.converters.mil import Builder as mb
-from coremltools.converters.mil.mil import types
+from coremltools.converters.mil.mil import get_new_symbol, types
 from mil_helpers import IOS18, assert_close, checks, evaluate, normal
 
 from coreml_assay.mil.errors import EvaluationError
@@ -103,6 +103,27 @@ def test_reading_past_a_list_is_an_error_that_names_the_place():
 
     with pytest.raises(EvaluationError, match=r"'too_far', in function 'main'.* index 4"):
         evaluate(build, x=normal(3))
+
+
+def test_lists_of_fixed_length_do_not_grow():
+    def build(x):
+        fixed = mb.make_list(init_length=2, dynamic_length=False, elem_shape=(3,), dtype="fp32")
+        return mb.list_length(ls=mb.list_write(ls=fixed, index=2, value=x))
+
+    with pytest.raises(EvaluationError, match="list index 2 is past the fixed length 2"):
+        evaluate(build, x=normal(3))
+
+
+def test_elements_of_unknown_shape_are_not_read_before_they_are_written():
+    get_new_symbol("rows")
+
+    def build(x):
+        empty = mb.make_list(init_length=2, elem_shape=("rows",), dtype="fp32")
+        written = mb.list_write(ls=empty, index=0, value=x)
+        return mb.list_read(ls=written, index=1)
+
+    with pytest.raises(EvaluationError, match="element 1 was never written"):
+        evaluate(build, x=normal(3), flexible={"x": (None,)})
 
 
 def counter():

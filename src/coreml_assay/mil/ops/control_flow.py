@@ -1,21 +1,32 @@
 """Branches, loops, lists and states.
 
-Source: ``control_flow`` of iOS15, ``states`` of iOS18, the ``coreml`` dialect. A list is a Python
-list, replaced and never changed, whose unwritten elements are zeros, or None where the shape of
-an element is not known.
+Source: ``control_flow`` of iOS15, ``states`` of iOS18, the ``coreml`` dialect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import torch
 
 from coreml_assay.mil.ops._arguments import Operation, ints
 from coreml_assay.mil.precision import INTEGERS
 
 Block = Callable[..., tuple[torch.Tensor, ...]]
-TensorList = list["torch.Tensor | None"]
+
+
+@attrs.frozen(eq=False)
+class TensorList:
+    """A list of tensors of one shape; writing to it makes another one.
+
+    Attributes:
+        elements: those not written yet are zeros, or None where their shape is not known.
+        grows: whether writing past the end makes the list longer, and is no error.
+    """
+
+    elements: tuple[torch.Tensor | None, ...]
+    grows: bool
 
 
 class StateCell:
@@ -56,17 +67,17 @@ def make_list(
     dynamic_length: bool = True,
     dtype: str = "fp32",
 ) -> TensorList:
-    """A list of init_length elements; any list grows when written to past its end."""
+    """A list of init_length elements, which can get longer only if dynamic_length is true."""
     (length,) = ints(init_length)
     if any(isinstance(size, str) for size in elem_shape):
-        return [None] * length
-    shape = [int(size) for size in elem_shape]
-    return [torch.zeros(shape, dtype=INTEGERS.get(dtype))] * length
+        return TensorList((None,) * length, dynamic_length)
+    zeros = torch.zeros([int(size) for size in elem_shape], dtype=INTEGERS.get(dtype))
+    return TensorList((zeros,) * length, dynamic_length)
 
 
 def list_length(*, ls: TensorList) -> torch.Tensor:
     """The number of elements."""
-    return torch.tensor(len(ls), dtype=torch.int32)
+    return torch.tensor(len(ls.elements), dtype=torch.int32)
 
 
 def list_write(*, ls: TensorList, index: torch.Tensor, value: torch.Tensor) -> TensorList:
@@ -81,15 +92,17 @@ def list_scatter(*, ls: TensorList, indices: torch.Tensor, value: torch.Tensor) 
 
 
 def _written(ls: TensorList, updates: dict[int, torch.Tensor]) -> TensorList:
-    """A copy with the updates, as long as the furthest of them needs."""
+    """The list with the updates, as long as the furthest of them needs."""
+    elements = list(ls.elements)
+    beyond = max(updates, default=-1) + 1 - len(elements)
     if any(index < 0 for index in updates):
         raise ValueError(f"list index {min(updates)} is negative")
-    example = next(iter(updates.values()), torch.zeros(()))
-    longer = max(updates, default=-1) + 1 - len(ls)
-    result = ls + [torch.zeros_like(example)] * longer
+    if beyond > 0 and not ls.grows:
+        raise ValueError(f"list index {max(updates)} is past the fixed length {len(elements)}")
     for index, value in updates.items():
-        result[index] = value
-    return result
+        elements += [torch.zeros_like(value)] * (index + 1 - len(elements))
+        elements[index] = value
+    return TensorList(tuple(elements), ls.grows)
 
 
 def list_read(*, ls: TensorList, index: torch.Tensor) -> torch.Tensor:
@@ -101,9 +114,9 @@ def list_gather(*, ls: TensorList, indices: torch.Tensor) -> torch.Tensor:
     """The elements at the indices, along a new first axis."""
     found = []
     for index in ints(indices):
-        if not 0 <= index < len(ls):
-            raise ValueError(f"list index {index} is out of range for length {len(ls)}")
-        element = ls[index]
+        if not 0 <= index < len(ls.elements):
+            raise ValueError(f"list index {index} is out of range for length {len(ls.elements)}")
+        element = ls.elements[index]
         if element is None:
             raise ValueError(f"list element {index} was never written and its shape is unknown")
         found.append(element)
