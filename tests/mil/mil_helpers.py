@@ -13,7 +13,7 @@ from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import get_new_symbol, types
 
 from coreml_assay.mil.evaluator import Evaluator
-from coreml_assay.mil.precision import Precision
+from coreml_assay.mil.precision import Precision, held_as
 
 IOS15, IOS16, IOS17, IOS18 = ct.target.iOS15, ct.target.iOS16, ct.target.iOS17, ct.target.iOS18
 
@@ -83,21 +83,23 @@ def evaluate(
 ) -> Any:
     """What a program gives for inputs: an array, or a list of them if it has several outputs.
 
-    Every value on the way must have the shape and kind that the program's types say.
+    Every value on the way must have the shape and kind that the program's types say, in this
+    precision and in float64.
     """
     prog = program(build, inputs, opset, flexible)
-    evaluator = Evaluator(prog, precision)
-    seen = {}
-    evaluator.run(inputs, tap=lambda name, tensor: seen.__setitem__(name, tensor))
-    for op in prog.functions["main"].operations:
-        for var in op.outputs:
-            if var.name in seen:
-                assert_conforms(var, seen[var.name])
-    results = list(evaluator.predict(inputs).values())
+    for each in {precision, Precision.FLOAT64}:
+        seen: dict[str, Any] = {}
+        evaluator = Evaluator(prog, each)
+        evaluator.run(inputs, tap=seen.__setitem__)
+        for op in prog.functions["main"].operations:
+            for var in op.outputs:
+                if var.name in seen:
+                    assert_conforms(var, seen[var.name], each)
+    results = list(Evaluator(prog, precision).predict(inputs).values())
     return results[0] if len(results) == 1 else results
 
 
-def assert_conforms(var: Any, tensor: Any) -> None:
+def assert_conforms(var: Any, tensor: Any, precision: Precision) -> None:
     """A tensor has the lengths and the kind of element that its Var announces."""
     # coremltools announces -1 for a topk of all elements.
     announced = [n if isinstance(n, int | np.integer) and n >= 0 else None for n in var.shape]
@@ -105,8 +107,8 @@ def assert_conforms(var: Any, tensor: Any) -> None:
     assert len(found) == len(announced), f"{var.op.op_type}: {found}, announced {var.shape}"
     pairs = zip(found, announced, strict=True)
     assert all(a in (None, f) for f, a in pairs), f"{var.op.op_type}: {found} not {var.shape}"
-    floating = types.is_float(var.dtype)
-    assert tensor.is_floating_point() == floating, f"{var.op.op_type}: {tensor.dtype}"
+    dtype = held_as(types.builtin_to_string(var.dtype), precision)
+    assert tensor.dtype == dtype, f"{var.op.op_type}: {tensor.dtype}, not {dtype}"
 
 
 def assert_close(found: Any, expected: Any, relative: float = 1e-6) -> None:

@@ -83,6 +83,13 @@ def test_linear_resizing_of_images(mode, size):
     assert_close(new, expected)
 
 
+@checks("resize", against="arithmetic")
+def test_resizing_of_integers():
+    x = np.array([[[0, 10]]], np.int32)
+    found = evaluate(lambda x: mb.resize(x=x, shape=[4], resized_dims=np.uint32(1)), x=x)
+    assert found.tolist() == [[[0, 5, 10, 10]]]
+
+
 @checks("resize", against="onnxruntime")
 def test_resize_to_a_shape_known_at_run_time():
     x, shape = normal(1, 2, 3, 4), np.array([7, 0], np.int32)
@@ -308,7 +315,7 @@ def test_crop_resize_scales_normalized_boxes():
     found = evaluate(
         lambda x: mb.crop_resize(
             x=x,
-            boxes=np.array([[0, 0, 2 / 3, 2 / 3]], np.float32),
+            boxes=np.array([[1 / 3, 1 / 3, 1, 1]], np.float32),
             target_height=2,
             target_width=2,
             normalized_coordinates=True,
@@ -317,7 +324,7 @@ def test_crop_resize_scales_normalized_boxes():
         ),
         x=IMAGE,
     )
-    assert_close(found.ravel(), [1, 2, 5, 6])
+    assert_close(found.ravel(), [3.5, 4.5, 7.5, 8.5])
 
 
 TORCH_PADDING = {"constant": "zeros", "border": "border", "reflection": "reflection"}

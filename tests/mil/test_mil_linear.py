@@ -46,7 +46,10 @@ def test_matmul_of_vectors(x_shape, y_shape):
     # Called by itself because coremltools' builder infers no or wrong shapes for vectors.
     x, y = normal(*x_shape), normal(*y_shape, seed=1)
     found = OPERATIONS["matmul"](
-        x=torch.from_numpy(x), y=torch.from_numpy(y), transpose_x=len(x_shape) == 1
+        x=torch.from_numpy(x),
+        y=torch.from_numpy(y),
+        transpose_x=len(x_shape) == 1,
+        transpose_y=len(y_shape) == 1,
     )
     assert_close(found, np.matmul(x.astype(np.float64), y))
 
@@ -74,6 +77,14 @@ def test_matmul_transposes(transposed):
 def test_matmul_of_integers():
     x, y = np.array([[1, 2], [3, 4]], np.int32), np.array([[5], [-6]], np.int32)
     assert evaluate(lambda x, y: mb.matmul(x=x, y=y), x=x, y=y).tolist() == (x @ y).tolist()
+
+
+@checks("linear", against="numpy")
+def test_linear_of_integers():
+    x, weight = np.array([[1, 2]], np.int32), np.array([[3, 4], [5, -6]], np.int32)
+    bias = np.array([10, 20], np.int32)
+    found = evaluate(lambda x: mb.linear(x=x, weight=weight, bias=bias), x=x)
+    assert found.tolist() == (x @ weight.T + bias).tolist()
 
 
 @checks("einsum", against="numpy")

@@ -62,6 +62,8 @@ def nearest(length: int, count: int, mode: str) -> torch.Tensor:
 
 def interpolate(x: torch.Tensor, dim: int, points: torch.Tensor) -> torch.Tensor:
     """``x`` linearly interpolated along a dimension, at points inside it, float64 [count]."""
+    if not x.is_floating_point():
+        x = x.to(torch.float64)
     low = torch.floor(points).clamp(0, x.shape[dim] - 1)
     high = (low + 1).clamp(max=x.shape[dim] - 1)
     shape = [1] * x.ndim

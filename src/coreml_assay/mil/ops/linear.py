@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
@@ -11,9 +12,11 @@ from coreml_assay.mil.ops._arguments import Operation
 
 
 def linear(
-    *, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    *, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Sequence[int] | None = None
 ) -> torch.Tensor:
     """``x`` [*D, D_in] times the transpose of weight [D_out, D_in], plus bias [D_out]."""
+    if bias is not None and not isinstance(bias, torch.Tensor):  # constant integers
+        bias = torch.tensor(bias, dtype=x.dtype)
     return functional.linear(x, weight, bias)
 
 
