@@ -118,6 +118,26 @@ def test_the_best_box_survives_any_threshold():
     assert found[3].tolist() == [1]
 
 
+@checks("non_maximum_suppression", against="arithmetic")
+def test_thresholds_themselves_are_let_pass():
+    # Two boxes of which one is half of the other overlap by 0.5; the third is by itself.
+    boxes = np.array([[[1, 1, 2, 2], [1, 0.5, 2, 1], [9, 9, 1, 1]]], np.float32)
+    scores = np.array([[[0.75], [0.5], [0.25]]], np.float32)
+    kept = evaluate(
+        lambda boxes, scores: mb.non_maximum_suppression(
+            boxes=boxes,
+            scores=scores,
+            iou_threshold=np.float32(0.5),
+            score_threshold=np.float32(0.25),
+            max_boxes=3,
+        ),
+        IOS15,
+        boxes=boxes,
+        scores=scores,
+    )[2]
+    assert kept.tolist() == [[0, 1, 2]]
+
+
 def test_classes_are_of_the_announced_type():
     def build(x):
         return mb.classify(probabilities=x, classes=mb.const(val=mil_list([np.int64(1)])))

@@ -295,6 +295,21 @@ def test_crop_resize_of_every_image_or_of_one():
 
 
 @checks("crop_resize", against="arithmetic")
+def test_crop_resize_of_the_whole_image_is_the_image():
+    found = evaluate(
+        lambda x: mb.crop_resize(
+            x=x,
+            boxes=np.array([[0, 0, 3, 3]], np.float32),
+            target_height=4,
+            target_width=4,
+            sampling_mode="STRICT_ALIGN_CORNERS",
+        ),
+        x=IMAGE,
+    )
+    assert_close(found, IMAGE)
+
+
+@checks("crop_resize", against="arithmetic")
 def test_crop_resize_pads_outside_the_image():
     found = evaluate(
         lambda x: mb.crop_resize(

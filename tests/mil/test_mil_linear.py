@@ -74,6 +74,13 @@ def test_matmul_transposes(transposed):
 
 
 @checks("matmul", against="numpy")
+def test_matmul_transposes_plain_matrices():
+    x, y = normal(3, 4), normal(5, 3, seed=1)
+    found = evaluate(lambda x, y: mb.matmul(x=x, y=y, transpose_x=True, transpose_y=True), x=x, y=y)
+    assert_close(found, x.T.astype(np.float64) @ y.T)
+
+
+@checks("matmul", against="numpy")
 def test_matmul_of_integers():
     x, y = np.array([[1, 2], [3, 4]], np.int32), np.array([[5], [-6]], np.int32)
     assert evaluate(lambda x, y: mb.matmul(x=x, y=y), x=x, y=y).tolist() == (x @ y).tolist()
