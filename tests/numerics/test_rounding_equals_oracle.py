@@ -36,6 +36,8 @@ def cases(draw):
 @settings(deadline=None, max_examples=300)
 @given(cases(), st.sampled_from(GRIDS), st.sampled_from([1, 7, 64, 1 << 20]))
 @example((np.ones((1, 1, 6, 2), np.float16), (0, 0, 3, 0)), GRIDS[0], 1)
+@example((np.array([127, 0.5, 1.5, -0.5, -1.5], np.float16), (0,)), Grid(8, True, True), 4)  # ties
+@example((np.array([6, -9, 0.5, 1.5, -2.5], np.float32), (0,)), Grid(4, True, False), 4)
 @example((np.zeros((2, 2), np.float32), (1, 0)), Grid(8, signed=False, symmetric=True), 1)
 def test_equals_the_oracle_in_the_weights_dtype_bit_for_bit(case, grid, slice_bytes):
     weight, block_shape = case
