@@ -52,14 +52,13 @@ def _input_value(var: Any) -> Any:
 def _affine_dequantize(inputs: Inputs) -> Array:
     """(quantized_data - zero_point) * scale, with parameters along one axis (iOS16)."""
     data = inputs["quantized_data"]
-    shape = [1] * data.ndim
-    scale = np.asarray(inputs["scale"])
-    if scale.ndim:
-        shape[int(inputs["axis"])] = scale.size
-    zero_point = np.asarray(inputs["zero_point"])
-    per_axis = shape if zero_point.ndim else [1] * data.ndim
-    zero_points = np.broadcast_to(zero_point.reshape(per_axis), shape)
-    return _dequantize(data, scale.reshape(shape), zero_points)
+    along = [1] * data.ndim
+    along[int(inputs["axis"])] = data.shape[int(inputs["axis"])]
+    scale, zero_point = (
+        np.broadcast_to(parameter.reshape(along if parameter.ndim else [1] * data.ndim), along)
+        for parameter in (np.asarray(inputs["scale"]), np.asarray(inputs["zero_point"]))
+    )
+    return _dequantize(data, scale, zero_point)
 
 
 def _blockwise_shift_scale(inputs: Inputs) -> Array:
