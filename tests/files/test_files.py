@@ -13,7 +13,6 @@ import pytest
 
 from coreml_assay.files import replacing_folder, write_bytes
 
-
 ERRORS = [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
 errors = pytest.mark.parametrize("error", ERRORS, ids=["disk full", "Ctrl-C"])
 
