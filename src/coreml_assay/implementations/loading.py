@@ -49,9 +49,8 @@ def load_implementation(name: str) -> Implementation:
         found = entry.load()
         implementation = found() if isinstance(found, type) else found
     except Exception as error:
-        raise ImplementationError(
-            f"{name}: cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ImplementationError(f"{name}: cannot be loaded: {cause}") from error
     if not isinstance(implementation, Implementation):
         raise ImplementationError(f"{name}: it needs the attributes name and version")
     if not faces(implementation):

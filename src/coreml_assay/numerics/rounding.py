@@ -56,8 +56,8 @@ def round_to_nearest(weight: Array, grid: Grid, block_shape: BlockShape) -> Quan
         finite whatever the weight's magnitude.
 
     Raises:
-        ValueError: another dtype, an empty weight, NaN or infinities, or a shape that the blocks
-            do not divide.
+        ValueError: another dtype, rank 0, an empty weight, NaN or infinities, or a shape that the
+            blocks do not divide.
     """
     if weight.dtype not in _WIDER:
         raise ValueError(f"the weight must be float16 or float32, got {weight.dtype}")
