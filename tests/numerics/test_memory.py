@@ -24,6 +24,8 @@ GRIDS = {"int8": Grid(8, True, True), "uint4 linear": Grid(4, False, False)}
         ((1, 1024, 4096), (0, 1, 0)),
         ((4096, 64, 4, 4), (1, 0, 0, 0)),
         ((4 << 20,), (0,)),
+        ((2, 2 << 20), (1, 0)),
+        ((2, 2 << 20), (0, 32)),
     ],
 )
 def test_peak_memory_stays_below_one_copy_of_the_weight(shape, block_shape, grid):

@@ -77,9 +77,19 @@ def test_the_memory_layout_does_not_matter(layout):
 def test_slices_cover_every_row_once(monkeypatch):
     monkeypatch.setattr(module, "_SLICE_BYTES", 3 * 4 * 4)
     weight = np.zeros((1, 8, 4), np.float32)
-    slices = list(module._slices(weight, (1, 4, 1)))
+    slices = list(module._slices(weight.shape, (1, 4, 1), weight.itemsize))
     seen = np.zeros(weight.shape, int)
     for rows, _ in slices:
         seen[rows] += 1
     assert (seen == 1).all()
     assert [blocks[1].tolist() for _, blocks in slices] == [[0, 0, 1], [1, 2, 2], [3, 3]]
+
+
+def test_a_row_too_long_for_a_slice_is_cut(monkeypatch):
+    monkeypatch.setattr(module, "_SLICE_BYTES", 4 * 4)
+    slices = list(module._slices((2, 6), (2, 3), 4))
+    assert [rows for rows, _ in slices] == [
+        (slice(row, row + 1), columns) for row in (0, 1) for columns in (slice(0, 4), slice(4, 6))
+    ]
+    assert [blocks[0] for _, blocks in slices] == [slice(0, 1)] * 2 + [slice(1, 2)] * 2
+    assert [blocks[1].tolist() for _, blocks in slices] == [[0, 0, 1, 1], [2, 2]] * 2

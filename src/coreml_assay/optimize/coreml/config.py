@@ -304,6 +304,7 @@ class OptimizationConfig:
         config_type = config_dict.get("config_type")
         if not isinstance(config_type, str):
             raise ValueError("config_type must be provided with type of string.")
+        _config_class(config_type)
         configs = cls(global_config=_structure(config_dict.get("global_config"), config_type))
         for key in ("op_type_configs", "op_name_configs"):
             entries = config_dict.get(key)
@@ -342,12 +343,15 @@ def _structure(options: Any, config_type: str) -> OpCompressorConfig | None:
         return None
     if not isinstance(options, Mapping):
         raise ValueError(f"the options of a {config_type} must be a dictionary, got {options!r}")
-    name = options.get("config_type", config_type)
+    return _config_class(options.get("config_type", config_type))._from_dict(
+        {key: value for key, value in options.items() if key != "config_type"}
+    )
+
+
+def _config_class(name: object) -> type[OpLinearQuantizerConfig]:
     if not isinstance(name, str) or name not in _CONFIG_TYPES:
         raise ValueError(
             f"config_type {name!r} does not exist{_nearest(str(name), _CONFIG_TYPES)}; "
             f"there is {', '.join(_CONFIG_TYPES)}"
         )
-    return _CONFIG_TYPES[name]._from_dict(
-        {key: value for key, value in options.items() if key != "config_type"}
-    )
+    return _CONFIG_TYPES[name]
