@@ -108,6 +108,12 @@ def coreml_subject(request: pytest.FixtureRequest, implementation: Any) -> Any:
     return _subject(request, implementation, "coreml")
 
 
+@pytest.fixture
+def torch_subject(request: pytest.FixtureRequest, implementation: Any) -> Any:
+    """The implementation's torch face; unsupported if it has none, or torch is not installed."""
+    return _subject(request, implementation, "torch")
+
+
 def _subject(request: pytest.FixtureRequest, implementation: Any, face: str) -> Any:
     from coreml_assay.conformance.subject import Subject
     from coreml_assay.implementations import Face, Unsupported, faces

@@ -15,7 +15,7 @@ from coreml_assay.numerics import BlockShape, Grid, QuantizedWeight
 from coreml_assay.numerics.blocks import Array
 
 _Result = TypeVar("_Result")
-_HEADER = """\
+HEADER = """\
 import numpy as np
 from numpy import array, float16, float32, inf, nan
 """
@@ -68,6 +68,12 @@ class Subject:
         face: Any = self.implementation
         return face.optimize.coreml
 
+    @property
+    def torch(self) -> Any:
+        """The torch face: a namespace like coremltools.optimize.torch."""
+        face: Any = self.implementation
+        return face.optimize.torch
+
     def use_snippet(self, source: str) -> None:
         """Remember how to replay what the check does next.
 
@@ -75,7 +81,7 @@ class Subject:
             source: Python in which ``cto`` is the implementation's namespace.
         """
         self._snippet = (
-            f"{_HEADER}from coreml_assay.implementations import load_implementation\n"
+            f"{HEADER}from coreml_assay.implementations import load_implementation\n"
             f"cto = load_implementation({self.loaded_as!r}).optimize\n{source}"
         )
 
@@ -151,7 +157,7 @@ class Subject:
 def _tensor_snippet(loaded_as: str, weight: Array, grid: Grid, block_shape: BlockShape) -> str:
     """Python that quantizes one array and prints the result."""
     return (
-        f"{_HEADER}from coreml_assay.implementations import WeightSpec, load_implementation\n"
+        f"{HEADER}from coreml_assay.implementations import WeightSpec, load_implementation\n"
         "from coreml_assay.numerics import Grid\n"
         f"weight = {literal(weight)}\n"
         f"spec = WeightSpec({grid!r}, {block_shape})\n"
