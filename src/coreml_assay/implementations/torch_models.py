@@ -123,6 +123,8 @@ def _weight(parameter: Any, fields: Mapping[str, Array]) -> TorchWeight:
 
 
 def _array(tensor: Any) -> Array:
-    detached = tensor.detach().cpu()
-    narrow = str(tensor.dtype) == "torch.bfloat16"
-    return np.array(detached.float() if narrow else detached)  # a copy: the model may change
+    tensor = tensor.detach().cpu()
+    if str(tensor.dtype) == "torch.bfloat16":
+        tensor = tensor.float()
+    array: Array = tensor.numpy().copy()  # the model may change
+    return array
