@@ -85,6 +85,10 @@ class Subject:
             f"cto = load_implementation({self.loaded_as!r}).optimize\n{source}"
         )
 
+    def extend_snippet(self, source: str) -> None:
+        """Remember what the check does after what the snippet says so far."""
+        self._snippet += source
+
     @contextmanager
     def recording(self) -> Iterator[None]:
         """A block of calls to the implementation; what they raise is a nonconformance."""

@@ -6,6 +6,7 @@ A model is given as Python text that makes it, so that a failure shows exactly w
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,21 @@ import attrs
 
 from coreml_assay.conformance.subject import HEADER, Subject, literal
 from coreml_assay.implementations.torch_models import TorchWeight, torch_weights
+from coreml_assay.numerics import Grid
 from coreml_assay.numerics.blocks import Array
 
-try:
-    import torch
-except ModuleNotFoundError:  # then no implementation has a torch face, and no check gets here
-    torch = None
-
 Config = Mapping[str, Any]  # as PostTrainingQuantizerConfig.from_dict takes it
+
+
+def _torch() -> Any:
+    """PyTorch; where it is not installed, no implementation has a face that would need it."""
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return None
+
+
+torch = _torch()
 
 _TORCH = "import torch\ntorch.manual_seed(0)\n"
 
@@ -53,6 +61,12 @@ def everywhere(**options: Any) -> Config:
     return {"global_config": options}
 
 
+def codes_of(grid: Grid) -> dict[str, str]:
+    """The options that ask for a grid."""
+    scheme = "symmetric" if grid.symmetric else "affine"
+    return {"weight_dtype": grid.name, "quantization_scheme": scheme}
+
+
 def with_weights(layer: str, weights: Mapping[str, Array]) -> str:
     """The source of a model: a layer, its parameters replaced."""
     lines = [f"model = {layer}"]
@@ -81,8 +95,21 @@ def compress(
         config: None leaves the argument out.
         inplace: as compress takes it.
     """
-    subject.use_snippet(compress_source(source, config, inplace=inplace))
-    given = build(source)
+    subject.use_snippet(_compress_source(source, config, inplace=inplace))
+    return _run(subject, build(source), config, inplace=inplace)
+
+
+def compress_twice(subject: Subject, source: str, second: Config) -> tuple[Compressed, Compressed]:
+    """Compress a model with the defaults, and what comes of it with another configuration."""
+    again = _compress_source("", second).removeprefix(_TORCH)
+    subject.use_snippet(_compress_source(source) + again)
+    once = _run(subject, build(source), None)
+    return once, _run(subject, once.model, second)
+
+
+def _run(
+    subject: Subject, given: Any, config: Config | None, *, inplace: bool = False
+) -> Compressed:
     before = torch_weights(given)
     with subject.recording(), _listening() as messages:
         quantization = subject.torch.quantization
@@ -96,9 +123,8 @@ def compress(
     return Compressed(given, before, model, weights, report, "\n".join(messages))
 
 
-def compress_source(source: str, config: Config | None = None, *, inplace: bool = False) -> str:
-    """Python that does what `compress` does, for `Subject.use_snippet`."""
-    settings = "" if config is None else ", config"
+def _compress_source(source: str, config: Config | None = None, *, inplace: bool = False) -> str:
+    """Python that does what `compress` does."""
     made = (
         ""
         if config is None
@@ -107,7 +133,7 @@ def compress_source(source: str, config: Config | None = None, *, inplace: bool 
     return (
         f"{_TORCH}{source}\n"
         f"quantization = cto.torch.quantization\n{made}"
-        f"quantizer = quantization.PostTrainingQuantizer(model{settings})\n"
+        f"quantizer = quantization.PostTrainingQuantizer(model{', config' if made else ''})\n"
         f"model = quantizer.compress({'inplace=True' if inplace else ''})\n"
         "print(model.state_dict(), quantizer.report())\n"
     )

@@ -13,6 +13,7 @@ from coreml_assay.conformance.strategies import GRIDS, dtypes, grid_id
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.torch_quantizing import (
     Config,
+    codes_of,
     compress,
     evaluate,
     everywhere,
@@ -25,12 +26,6 @@ from coreml_assay.numerics import BlockShape, Grid, per_block, per_channel, per_
 from coreml_assay.numerics.blocks import Array, split_shape, spread
 
 TRANSPOSED = ["ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
-
-
-def codes_of(grid: Grid) -> dict[str, str]:
-    """The options that ask for a grid."""
-    scheme = "symmetric" if grid.symmetric else "affine"
-    return {"weight_dtype": grid.name, "quantization_scheme": scheme}
 
 
 @st.composite
