@@ -119,7 +119,8 @@ def _subject(request: pytest.FixtureRequest, implementation: Any, face: str) -> 
     from coreml_assay.implementations import Face, Unsupported, faces
 
     if Face(face) not in faces(implementation):
-        raise Unsupported(f"{implementation.name} has no {face} face")
+        why = ", or torch is not installed" if face == "torch" else ""
+        raise Unsupported(f"{implementation.name} has no {face} face{why}")
     loaded_as = request.config.getoption("--implementation")
     return Subject(implementation, loaded_as, clauses_of(request.node))
 
