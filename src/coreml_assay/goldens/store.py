@@ -21,7 +21,7 @@ CASES = "cases.json"
 
 # Each folder's manifest, which holds the checksums of all its other files.
 FROZEN = {
-    "coremltools-9.0": "88afc072e2ca0e7faba04dc3f1e65fc3d2008d11dbb3d565f12d278c705dcf44",
+    "coremltools-9.0": "263568cb54bfaec300f62bb5d3c65a7465f2e28da48decf4cec0750584f916cf",
 }
 
 
@@ -81,12 +81,22 @@ class ModelCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     description: tuple[str, ...]
 
 
+class TorchCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One PyTorch layer quantized; the results are ``<name>.<parameter>.codes`` and so on."""
+
+    name: str
+    layer: str  # one of implementations.torch_models.LAYERS
+    weights: dict[str, str]  # parameter, array
+    options: dict[str, Any]
+
+
 class Cases(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All cases of a golden folder."""
 
     arrays: tuple[ArrayCase, ...]
     programs: tuple[ProgramCase, ...]
     models: tuple[ModelCase, ...]
+    torch: tuple[TorchCase, ...] = ()
 
 
 class Goldens(msgspec.Struct, frozen=True, kw_only=True):

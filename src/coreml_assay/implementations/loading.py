@@ -30,7 +30,7 @@ def load_implementation(name: str) -> Implementation:
             arguments.
 
     Raises:
-        ImplementationError: it does not exist, does not import, or has neither face.
+        ImplementationError: it does not exist, does not import, or has no face.
     """
     installed = available()
     if name in installed:
@@ -56,6 +56,6 @@ def load_implementation(name: str) -> Implementation:
     if not faces(implementation):
         raise ImplementationError(
             f"{name}: it needs a method quantize_weight(weight, spec), or an attribute optimize "
-            "shaped like coremltools.optimize"
+            "shaped like coremltools.optimize (with coreml, torch, or both)"
         )
     return implementation
