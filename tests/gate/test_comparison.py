@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from factories import agreement, check, model, only, record, suite
-from hypothesis import strategies as st
 
 from coreml_assay.gate import Kind, Status, Verdict, judge
 from coreml_assay.gate.tolerances import SNR
@@ -195,6 +194,3 @@ class TestAgainstABaseline:
         verdict = judge(record(profile="full"), record())
         assert verdict.status is Status.PASS
         assert "profile full" in verdict.notes[0].sentence
-
-
-hostile = st.text(alphabet=st.sampled_from("a \n\r\t\x1b\x00\u2028<|`*\x85"), max_size=12)

@@ -184,6 +184,9 @@ class TestModels:
         assert rounding + float16 <= WORST_ERROR.value < truncating
 
 
+hostile = st.text(alphabet=st.sampled_from("a \n\r\t\x1b\x00\u2028<|`*\x85"), max_size=12)
+
+
 @given(hostile, hostile)
 def test_every_reason_is_one_printable_line(name: str, detail: str) -> None:
     bad = record(
