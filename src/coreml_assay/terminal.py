@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from coreml_assay.gate import Status, Verdict
+from coreml_assay.gate.words import count
 from coreml_assay.records import ModelRun, Outcome, Record, SuiteRun
 
 _SHOWN_REASONS = 12
@@ -23,7 +24,7 @@ _SHOWN_REASONS = 12
 def stage_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """A function to be told a stage, what is done and what there is to do, from any thread.
 
-    In a terminal each stage is a bar; in a log file it is one line when it is complete.
+    In a terminal each stage is a bar; in a log file it is a line at each quarter.
     """
     if not console.is_terminal:
         yield _stage_lines(console)
@@ -46,14 +47,15 @@ def stage_progress(console: Console) -> Iterator[Callable[[str, int, int], None]
 
 
 def _stage_lines(console: Console) -> Callable[[str, int, int], None]:
-    finished: set[str] = set()
+    quarters: dict[str, int] = {}
     lock = threading.Lock()
 
     def told(stage: str, done: int, total: int) -> None:
+        reached = 4 * done // total
         with lock:
-            if done >= total and stage not in finished:
-                finished.add(stage)
-                console.print(f"{escape(stage)}: {done} done")
+            if reached > quarters.get(stage, 0):
+                quarters[stage] = reached
+                console.print(f"{escape(stage)}: {done} of {total}")
 
     return told
 
@@ -62,6 +64,13 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
     """Print tables of the suites and models, the reasons, and last the verdict."""
     if record.suites:
         console.print(_suites_table(record.suites))
+    for suite in record.suites:
+        listed = [check.deviation for check in suite.checks if check.deviation]
+        if listed:
+            console.print(
+                f"{count(len(set(listed)), 'known deviation')} of "
+                f"{escape(suite.implementation)} {suite.version}, in {count(len(listed), 'check')}"
+            )
     for agreement in record.agreements:
         explained = sum(agreement.deviating.values())
         console.print(
@@ -101,10 +110,11 @@ def _suites_table(suites: tuple[SuiteRun, ...]) -> Table:
 
 def _models_table(models: tuple[ModelRun, ...]) -> Table:
     """One row for each model and configuration; one for each implementation where they differ."""
-    table = Table(title="Real models", title_justify="left", box=None, pad_edge=False)
+    title = "Real models (worst: largest error of a weight, in steps of its scale)"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in ("model", "configuration", "by"):
         table.add_column(name, overflow="fold")
-    for name in ("weights", "size", "SNR dB", "worst step"):
+    for name in ("weights", "size", "SNR dB", "worst"):
         table.add_column(name, justify="right")
     groups: dict[tuple[str, str], list[ModelRun]] = {}
     for run in models:
@@ -112,7 +122,7 @@ def _models_table(models: tuple[ModelRun, ...]) -> Table:
     for (model, configuration), runs in groups.items():
         equal = len(runs) > 1 and len({(run.program_sha256, run.error) for run in runs}) == 1
         for run in runs[:1] if equal else runs:
-            by = f"all {len(runs)}, equal" if equal else run.implementation
+            by = "all equal" if equal else run.implementation
             table.add_row(escape(model), configuration, escape(by), *_model_cells(run))
     return table
 
