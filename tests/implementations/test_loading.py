@@ -13,8 +13,11 @@ from coreml_assay.implementations import (
 )
 
 MODULE = """
+class Namespace:
+    coreml = None
+
 class Both:
-    name, version, optimize = "both", "1", None
+    name, version, optimize = "both", "1", Namespace()
     def quantize_weight(self, weight, spec): ...
 
 class Tensor:
@@ -61,11 +64,11 @@ def test_both_own_implementations_are_installed():
 
 
 @pytest.mark.parametrize("name", ["reference", "coremltools"])
-def test_an_installed_implementation_loads_by_name_and_has_both_faces(name):
+def test_an_installed_implementation_loads_by_name_and_has_all_faces(name):
     implementation = load_implementation(name)
     assert implementation.name == name
     assert implementation.version
-    assert faces(implementation) == {Face.TENSOR, Face.COREML}
+    assert faces(implementation) == {Face.TENSOR, Face.COREML, Face.TORCH}
 
 
 @pytest.mark.parametrize("attribute", ["Both", "instance"])
