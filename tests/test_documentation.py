@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from coreml_assay.conformance.registry import load_clauses
 from coreml_assay.conformance.runner import pytest_arguments
+from coreml_assay.mil.program import save_package
+from coreml_assay.mil.samples import single
 from coreml_assay.records import CheckResult, Outcome
 
 ROOT = Path(__file__).parents[1]
@@ -49,9 +52,21 @@ def test_the_example_implementation_runs_through_the_suite(tmp_path):
     assert Outcome.UNSUPPORTED in outcomes
 
 
+def test_the_examples_of_the_reference_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weight = np.linspace(-1, 1, 1024, dtype=np.float32).reshape(32, 32)
+    save_package(single(weight, "linear"), tmp_path / "my_model.mlpackage")
+    names = {}
+    for code in blocks(ROOT / "docs/reference.md", "python"):
+        exec(compile(code, "docs/reference.md", "exec"), names)
+    assert "1 of 2 weights compressed" in capsys.readouterr().out
+    assert set(names["outputs"]) == {"w_out"}
+    assert list(names["quantizer"].report()) == ["0.weight"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+    for target in re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 

@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from importlib.metadata import distributions
 from pathlib import Path
@@ -83,7 +83,8 @@ def run(plan: Plan, progress: Progress) -> Record:
             drop_ins = [each for each in loaded if Face.COREML in faces(each)]
             models = _models(plan, drop_ins, progress)
             agreements = _agreements(plan, drop_ins, progress)
-            _raise_first_error(suites)
+            # One after the other: an interrupt inside as_completed can leave its locks taken.
+            finished = [suite.result() for suite in suites]
         except BaseException:
             cancelled.set()
             raise
@@ -93,7 +94,7 @@ def run(plan: Plan, progress: Progress) -> Record:
         seed=plan.seed,
         profile=plan.profile,
         environment=environment(),
-        suites=tuple(suite.result() for suite in suites),
+        suites=tuple(finished),
         agreements=tuple(agreements),
         models=tuple(models),
     )
@@ -118,11 +119,6 @@ def _check_package(package: Path) -> None:
         raise
     except (TypeError, ValueError) as error:
         raise PackageError(f"{package}: {error}") from error
-
-
-def _raise_first_error(futures: Sequence[Future[SuiteRun]]) -> None:
-    for future in as_completed(futures):
-        future.result()
 
 
 def _suite(plan: Plan, name: str, progress: Progress, cancelled: threading.Event) -> SuiteRun:

@@ -274,7 +274,8 @@ def _show_goldens(found: Any, name: str) -> None:
     cases = found.cases
     click.echo(
         f"{name}: intact; {len(cases.arrays)} arrays, {len(cases.programs)} programs, "
-        f"{len(cases.models)} models, made {found.manifest.created}"
+        f"{len(cases.models)} models, {len(cases.torch)} PyTorch layers, "
+        f"made {found.manifest.created}"
     )
 
 

@@ -6,6 +6,7 @@ Whoever reads the final name finds the old content or the new, never half of eit
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,16 +21,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         OSError: the disk is full, or the folder cannot be written; ``path`` is then as before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # Not mkstemp, whose files nobody else may read.
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with fresh.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        fresh.replace(path)
     except BaseException:
         with suppress(FileNotFoundError):
-            Path(name).unlink()
+            fresh.unlink()
         raise
 
 
@@ -41,12 +43,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    fresh = holder / path.name
+    fresh, previous = holder / path.name, holder / "previous" / path.name
     fresh.mkdir()
+    previous.parent.mkdir()
     try:
         yield fresh
         if path.exists():
-            path.replace(holder / "previous")
+            path.replace(previous)
         fresh.replace(path)
     finally:
+        # The old folder had made way, and then the new one could not take its place.
+        if previous.exists() and not path.exists():
+            previous.replace(path)
         shutil.rmtree(holder, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from coreml_assay.gate import Reason, Status, Verdict
 from coreml_assay.records import (
     Agreement,
     CheckResult,
@@ -111,3 +112,12 @@ def record(**fields: Any) -> Record:
         "models": (model(),),
     }
     return Record(**{**defaults, **fields})
+
+
+def only(verdict: Verdict) -> Reason:
+    """The one reason there is, in a verdict that is a regression."""
+    assert verdict.status is Status.REGRESSION, verdict
+    assert len(verdict.reasons) == 1, verdict.reasons
+    (reason,) = verdict.reasons
+    assert "\n" not in reason.sentence
+    return reason

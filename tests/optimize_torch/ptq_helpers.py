@@ -88,15 +88,15 @@ LAYERS = {
 """Name -> a function that makes the layer, and the shapes of its inputs."""
 
 
-def convert(model, inputs, target, **options):
-    """The ML program of a model, as coremltools' internal representation."""
+def convert(model, inputs, target, to="milinternal", **options):
+    """The ML program of a model, as coremltools' internal representation or as a model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's tracer and coremltools warn about each other
         return ct.convert(
             torch.jit.trace(model.eval(), inputs),
             inputs=[ct.TensorType(shape=tuple(x.shape), dtype=_numpy_dtype(x)) for x in inputs],
             minimum_deployment_target=target,
-            convert_to="milinternal",
+            convert_to=to,
             **options,
         )
 

@@ -155,6 +155,9 @@ def worst_error(before: dict[str, StoredWeight], after: dict[str, StoredWeight])
     """The largest distance of a weight from what its code stands for, in steps of its scale.
 
     None where nothing was quantized.
+
+    Raises:
+        ValueError: a block with scale 0 whose weights are not all zero.
     """
     worst = None
     for name, weight in after.items():
@@ -167,6 +170,8 @@ def worst_error(before: dict[str, StoredWeight], after: dict[str, StoredWeight])
         zero = 0 if weight.zero_point is None else spread(weight.zero_point.astype(np.float64))
         restored = (weight.codes.astype(np.float64).reshape(split) - zero) * scale
         error = np.abs(original.reshape(split) - restored)
-        steps = np.divide(error, scale, out=np.zeros_like(error), where=scale > 0)
+        if (error[np.broadcast_to(scale == 0, split)] > 0).any():
+            raise ValueError(f"{name}: a scale of 0 stands for weights that are not zero")
+        steps = np.divide(error, scale, out=np.zeros_like(error), where=scale != 0)
         worst = max(worst or 0.0, float(steps.max(initial=0)))
     return worst

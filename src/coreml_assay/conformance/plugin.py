@@ -16,7 +16,7 @@ from coreml_assay.records import CheckResult, Outcome
 
 # How many checks the suite has. A run that executes fewer has not run the suite; a test of ours
 # keeps the number true.
-CHECKS = 554
+CHECKS = 878
 
 _SUITE = Path(__file__).parent
 _KINDS = {"properties": "property", "goldens": "golden", "recipes": "recipe"}
@@ -126,12 +126,19 @@ def coreml_subject(request: pytest.FixtureRequest, implementation: Any) -> Any:
     return _subject(request, implementation, "coreml")
 
 
+@pytest.fixture
+def torch_subject(request: pytest.FixtureRequest, implementation: Any) -> Any:
+    """The implementation's torch face; unsupported if it has none, or torch is not installed."""
+    return _subject(request, implementation, "torch")
+
+
 def _subject(request: pytest.FixtureRequest, implementation: Any, face: str) -> Any:
     from coreml_assay.conformance.subject import Subject
     from coreml_assay.implementations import Face, Unsupported, faces
 
     if Face(face) not in faces(implementation):
-        raise Unsupported(f"{implementation.name} has no {face} face")
+        why = ", or torch is not installed" if face == "torch" else ""
+        raise Unsupported(f"{implementation.name} has no {face} face{why}")
     loaded_as = request.config.getoption("--implementation")
     return Subject(implementation, loaded_as, clauses_of(request.node))
 

@@ -18,7 +18,7 @@ from coreml_assay.numerics.blocks import Array
 
 _Result = TypeVar("_Result")
 _SPELLED_OUT = 500  # longer arrays are packed in snippets
-_HEADER = """\
+HEADER = """\
 import zlib
 from base64 import b64decode
 import numpy as np
@@ -73,6 +73,12 @@ class Subject:
         face: Any = self.implementation
         return face.optimize.coreml
 
+    @property
+    def torch(self) -> Any:
+        """The torch face: a namespace like coremltools.optimize.torch."""
+        face: Any = self.implementation
+        return face.optimize.torch
+
     def use_snippet(self, source: str) -> None:
         """Remember how to replay what the check does next.
 
@@ -80,9 +86,13 @@ class Subject:
             source: Python in which ``cto`` is the implementation's namespace.
         """
         self._snippet = (
-            f"{_HEADER}from coreml_assay.implementations import load_implementation\n"
+            f"{HEADER}from coreml_assay.implementations import load_implementation\n"
             f"cto = load_implementation({self.loaded_as!r}).optimize\n{source}"
         )
+
+    def extend_snippet(self, source: str) -> None:
+        """Remember what the check does after what the snippet says so far."""
+        self._snippet += source
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -165,7 +175,7 @@ class Subject:
 def _tensor_snippet(loaded_as: str, weight: Array, grid: Grid, block_shape: BlockShape) -> str:
     """Python that quantizes one array and prints the result."""
     return (
-        f"{_HEADER}from coreml_assay.implementations import WeightSpec, load_implementation\n"
+        f"{HEADER}from coreml_assay.implementations import WeightSpec, load_implementation\n"
         "from coreml_assay.numerics import Grid\n"
         f"weight = {literal(weight)}\n"
         f"spec = WeightSpec({grid!r}, {block_shape})\n"

@@ -31,6 +31,15 @@ def coverage_steps(grid: Grid, dtype: np.dtype[Any]) -> float:
     return 0.5 + 2 * grid.steps * _eps(dtype)
 
 
+def bfloat16_coverage_steps(grid: Grid) -> float:
+    """How far, in steps, a bfloat16 weight may lie from what its code stands for.
+
+    Half a step, and what the ends of the range move by when the scale is rounded to 8 bits: they
+    are half the grid away from zero if symmetric, else up to all of it.
+    """
+    return 0.5 + grid.steps * 2**-8 / (2 if grid.symmetric else 1)
+
+
 def scale_relative(dtype: np.dtype[Any]) -> float:
     """Relative error of a scale: a difference, a division and the storing, half an eps each."""
     return 1.5 * _eps(dtype)

@@ -28,8 +28,10 @@ from coreml_assay.goldens.store import (
     Manifest,
     ModelCase,
     ProgramCase,
+    TorchCase,
 )
-from coreml_assay.implementations import WeightSpec, load_implementation
+from coreml_assay.implementations import Face, WeightSpec, faces, load_implementation
+from coreml_assay.implementations.torch_models import LAYERS, Layer, TorchWeight, torch_weights
 from coreml_assay.mil.describe import describe
 from coreml_assay.mil.program import load_program, open_package
 from coreml_assay.mil.samples import CHANNELS, Weight, build_model
@@ -46,7 +48,7 @@ def make_goldens(folder: Path) -> Manifest:
         folder: to be made, or replaced as a whole.
 
     Raises:
-        GoldenError: a shipped model is not installed.
+        GoldenError: a shipped model or torch is not installed.
     """
     rng = np.random.default_rng(SEED)
     coremltools: Any = load_implementation("coremltools")
@@ -55,6 +57,7 @@ def make_goldens(folder: Path) -> Manifest:
         arrays=tuple(_array_cases(rng, coremltools, arrays)),
         programs=tuple(_program_cases(rng, coremltools, arrays)),
         models=tuple(_model_cases(coremltools)),
+        torch=tuple(_torch_cases(np.random.default_rng([SEED, 1]), coremltools, arrays)),
     )
     files = {
         ARRAYS: save(arrays),
@@ -69,7 +72,7 @@ def make_goldens(folder: Path) -> Manifest:
         seed=SEED,
         platform=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        packages={name: version(name) for name in ("coremltools", "numpy")},
+        packages={name: version(name) for name in ("coremltools", "numpy", "torch")},
         sha256={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
@@ -186,3 +189,68 @@ def _model_cases(coremltools: Any) -> list[ModelCase]:
                 )
             )
     return cases
+
+
+def _torch_cases(
+    rng: np.random.Generator, coremltools: Any, arrays: dict[str, Array]
+) -> list[TorchCase]:
+    if Face.TORCH not in faces(coremltools):
+        raise GoldenError("torch is not installed: pip install coreml-assay[torch]")
+    cases: list[TorchCase] = []
+    for kind, layer in LAYERS.items():
+        for dtype in ("float32", "float16"):
+            weights = _torch_weights(rng, kind, layer, dtype, arrays)
+            for options in _torch_options():
+                case = TorchCase(
+                    name=f"t{len(cases):03}", layer=kind, weights=weights, options=options
+                )
+                cases.append(case)
+                for parameter, found in _compress(coremltools, layer, case, arrays).items():
+                    _store(f"{case.name}.{parameter}", found, arrays)
+    return cases
+
+
+def _torch_options() -> list[dict[str, Any]]:
+    """Every granularity, scheme and code type."""
+    granularities = [("per_tensor", {}), ("per_channel", {}), ("per_block", {"block_size": 2})]
+    return [
+        {"weight_dtype": codes, "granularity": name, "quantization_scheme": scheme, **sizes}
+        for name, sizes in granularities
+        for scheme in ("symmetric", "affine")
+        for codes in ("int8", "uint8", "int4", "uint4")
+    ]
+
+
+def _torch_weights(
+    rng: np.random.Generator, kind: str, layer: Layer, dtype: str, arrays: dict[str, Array]
+) -> dict[str, str]:
+    """Draw the weights of a layer, none of them zero; returns the names of their arrays."""
+    names = {parameter: f"{kind}.{dtype}.{parameter}" for parameter in layer.weights}
+    for parameter, shape in layer.weights.items():
+        magnitudes = 10.0 ** rng.uniform(-1, 0.5, (*shape[:2], *[1] * (len(shape) - 2)))
+        weight = rng.standard_normal(shape) * magnitudes + rng.choice([0.0, 0.5, -0.5])
+        arrays[names[parameter]] = weight.astype(dtype)
+    return names
+
+
+def _compress(
+    coremltools: Any, layer: Layer, case: TorchCase, arrays: dict[str, Array]
+) -> dict[str, TorchWeight]:
+    import torch
+
+    model = eval(layer.source, {"torch": torch})
+    for parameter, array in case.weights.items():
+        model.get_parameter(parameter).data = torch.from_numpy(arrays[array].copy())
+    quantization = coremltools.optimize.torch.quantization
+    config = quantization.PostTrainingQuantizerConfig.from_dict({"global_config": case.options})
+    found = torch_weights(quantization.PostTrainingQuantizer(model, config).compress())
+    return {parameter: found[parameter] for parameter in layer.weights}
+
+
+def _store(name: str, found: TorchWeight, arrays: dict[str, Array]) -> None:
+    if found.scale is None:
+        raise GoldenError(f"coremltools did not quantize {name}")
+    arrays[f"{name}.codes"] = found.codes.astype(np.int16)
+    arrays[f"{name}.scale"] = found.scale
+    if found.zero_point is not None:
+        arrays[f"{name}.zero_point"] = found.zero_point

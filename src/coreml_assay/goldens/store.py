@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from coreml_assay.numerics import Grid
@@ -20,7 +21,7 @@ CASES = "cases.json"
 
 # Each folder's manifest, which holds the checksums of all its other files.
 FROZEN = {
-    "coremltools-9.0": "88afc072e2ca0e7faba04dc3f1e65fc3d2008d11dbb3d565f12d278c705dcf44",
+    "coremltools-9.0": "263568cb54bfaec300f62bb5d3c65a7465f2e28da48decf4cec0750584f916cf",
 }
 
 
@@ -41,6 +42,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     python: str
     packages: dict[str, str]
     sha256: dict[str, str]
+
+
+class _Versioned(msgspec.Struct):
+    schema_version: int
 
 
 class ArrayCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,12 +81,22 @@ class ModelCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     description: tuple[str, ...]
 
 
+class TorchCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One PyTorch layer quantized; the results are ``<name>.<parameter>.codes`` and so on."""
+
+    name: str
+    layer: str  # one of implementations.torch_models.LAYERS
+    weights: dict[str, str]  # parameter, array
+    options: dict[str, Any]
+
+
 class Cases(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All cases of a golden folder."""
 
     arrays: tuple[ArrayCase, ...]
     programs: tuple[ProgramCase, ...]
     models: tuple[ModelCase, ...]
+    torch: tuple[TorchCase, ...] = ()
 
 
 class Goldens(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,12 +125,16 @@ def load_goldens(folder: Path, manifest_sha256: str | None = None) -> Goldens:
     contents = {MANIFEST: _read(folder / MANIFEST)}
     if manifest_sha256 is not None:
         _compare(folder / MANIFEST, contents[MANIFEST], manifest_sha256)
-    manifest = _decode(folder / MANIFEST, contents[MANIFEST], Manifest)
-    if manifest.schema_version > SCHEMA_VERSION:
+    # A newer schema may have fields that this one does not know: its number is looked at first.
+    found = _decode(folder / MANIFEST, contents[MANIFEST], _Versioned).schema_version
+    if found > SCHEMA_VERSION:
         raise GoldenError(
-            f"{folder / MANIFEST}: written with golden schema {manifest.schema_version}; this "
-            f"coreml-assay reads schema {SCHEMA_VERSION} and older"
+            f"{folder / MANIFEST}: written with golden schema {found}; this coreml-assay reads "
+            f"schema {SCHEMA_VERSION} and older"
         )
+    manifest = _decode(folder / MANIFEST, contents[MANIFEST], Manifest)
+    if missing := {ARRAYS, CASES} - manifest.sha256.keys():
+        raise GoldenError(f"{folder / MANIFEST}: holds no checksum of {', '.join(sorted(missing))}")
     foreign = sorted({file.name for file in folder.iterdir()} - {MANIFEST, *manifest.sha256})
     if foreign:
         raise GoldenError(f"{folder / foreign[0]}: not in the manifest; remove it")
@@ -125,7 +144,7 @@ def load_goldens(folder: Path, manifest_sha256: str | None = None) -> Goldens:
     return Goldens(
         manifest=manifest,
         cases=_decode(folder / CASES, contents[CASES], Cases),
-        arrays=load(contents[ARRAYS]),
+        arrays=_load_arrays(folder / ARRAYS, contents[ARRAYS]),
     )
 
 
@@ -159,5 +178,13 @@ def _compare(path: Path, content: bytes, expected: str) -> None:
 def _decode(path: Path, content: bytes, kind: type[Any]) -> Any:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
-        raise GoldenError(f"{path}: not readable: {error}") from error
+    # Beside its own errors msgspec lets through bytes that are not UTF-8 and nesting without end.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise GoldenError(f"{path}: not readable: {' '.join(str(error).split())}") from error
+
+
+def _load_arrays(path: Path, content: bytes) -> dict[str, Array]:
+    try:
+        return dict(load(content))
+    except SafetensorError as error:
+        raise GoldenError(f"{path}: not readable: {' '.join(str(error).split())}") from error

@@ -30,7 +30,7 @@ def load_implementation(name: str) -> Implementation:
             arguments.
 
     Raises:
-        ImplementationError: it does not exist, does not import, or has neither face.
+        ImplementationError: it does not exist, does not import, or has no face.
     """
     installed = available()
     if name in installed:
@@ -49,14 +49,13 @@ def load_implementation(name: str) -> Implementation:
         found = entry.load()
         implementation = found() if isinstance(found, type) else found
     except Exception as error:
-        raise ImplementationError(
-            f"{name}: cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ImplementationError(f"{name}: cannot be loaded: {cause}") from error
     if not isinstance(implementation, Implementation):
         raise ImplementationError(f"{name}: it needs the attributes name and version")
     if not faces(implementation):
         raise ImplementationError(
             f"{name}: it needs a method quantize_weight(weight, spec), or an attribute optimize "
-            "shaped like coremltools.optimize"
+            "shaped like coremltools.optimize (with coreml, torch, or both)"
         )
     return implementation

@@ -1,8 +1,8 @@
-"""What an implementation under test has to offer: a name, a version, and one face or two.
+"""What an implementation under test has to offer: a name, a version, and one face or more.
 
-The *tensor* face is one function over arrays, easy to provide from anywhere. The *Core ML* face is
-a namespace shaped like ``coremltools.optimize``, for drop-ins. Checks that need a face which is
-not there end as "unsupported", which is no failure.
+The *tensor* face is one function over arrays, easy to provide from anywhere. The *Core ML* and
+*torch* faces are the two parts of a namespace shaped like ``coremltools.optimize``, for drop-ins.
+Checks that need a face which is not there end as "unsupported", which is no failure.
 """
 
 from __future__ import annotations
@@ -65,18 +65,12 @@ class TensorFace(Protocol):
         ...
 
 
-@runtime_checkable
-class CoreMLFace(Protocol):
-    """Holds a namespace shaped like ``coremltools.optimize``."""
-
-    optimize: Any
-
-
 class Face(enum.Enum):
     """The ways an implementation can be used."""
 
     TENSOR = "tensor"
-    COREML = "coreml"
+    COREML = "coreml"  # optimize.coreml, shaped like coremltools.optimize.coreml
+    TORCH = "torch"  # optimize.torch, shaped like coremltools.optimize.torch
 
 
 def faces(implementation: Implementation) -> frozenset[Face]:
@@ -84,6 +78,15 @@ def faces(implementation: Implementation) -> frozenset[Face]:
     found = set()
     if isinstance(implementation, TensorFace):
         found.add(Face.TENSOR)
-    if isinstance(implementation, CoreMLFace):
-        found.add(Face.COREML)
+    optimize: Any = getattr(implementation, "optimize", None)
+    found.update(face for face in (Face.COREML, Face.TORCH) if _has(optimize, face.value))
     return frozenset(found)
+
+
+def _has(optimize: Any, part: str) -> bool:
+    """Whether a namespace has a part; one that cannot be imported, for want of torch, is absent."""
+    try:
+        getattr(optimize, part)
+    except (AttributeError, ImportError):
+        return False
+    return True

@@ -1,7 +1,8 @@
 """The values that compressed constants stand for: the seven ``constexpr`` operations, in numpy.
 
-Each function reads like the operation's documentation. Operations that exist both for iOS16 and
-for iOS18 are told apart by their inputs.
+Source: ``constexpr_ops`` of iOS16, ``compression`` of iOS18. Operands are constants, or results
+of each other; integers arrive in any integer dtype that holds them, floating-point numbers in
+the dtype of the evaluation, which is the dtype of the result.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from coremltools.converters.mil.mil import types
 
 from coreml_assay.mil.program import Operation
-from coreml_assay.numerics import QuantizationParameters, dequantize
 from coreml_assay.numerics.blocks import Array
 
-Inputs = dict[str, Any]  # input name -> array, numpy scalar or string; absent ones left out
+Decompression = Callable[..., "Array | tuple[Array, Array]"]
 
 
 def is_constexpr(operation: Operation) -> bool:
@@ -24,7 +25,7 @@ def is_constexpr(operation: Operation) -> bool:
 
 
 def materialize(operation: Operation) -> tuple[Array, ...]:
-    """The values of a constexpr operation's outputs.
+    """The values of a constexpr operation's outputs, in the outputs' dtypes.
 
     Inputs that are constexpr operations themselves, as in joint compression, are materialised
     first.
@@ -32,15 +33,19 @@ def materialize(operation: Operation) -> tuple[Array, ...]:
     Raises:
         ValueError: the operation is not one of the seven.
     """
-    function = _FUNCTIONS.get(operation.op_type)
+    function = DECOMPRESSIONS.get(operation.op_type)
     if function is None:
         raise ValueError(
             f"{operation.op_type} (operation {operation.name}) is not a compressed constant; "
-            f"known are {', '.join(_FUNCTIONS)}"
+            f"known are {', '.join(DECOMPRESSIONS)}"
         )
     inputs = {name: _input_value(var) for name, var in operation.inputs.items() if var is not None}
-    outputs = function(inputs)
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+    found = function(**inputs)
+    outputs = found if isinstance(found, tuple) else (found,)
+    return tuple(
+        value.astype(types.nptype_from_builtin(var.dtype), copy=False)
+        for value, var in zip(outputs, operation.outputs, strict=True)
+    )
 
 
 def _input_value(var: Any) -> Any:
@@ -49,100 +54,153 @@ def _input_value(var: Any) -> Any:
     return var.val
 
 
-def _affine_dequantize(inputs: Inputs) -> Array:
-    """(quantized_data - zero_point) * scale, with parameters along one axis (iOS16)."""
-    data = inputs["quantized_data"]
-    shape = [1] * data.ndim
-    scale = np.asarray(inputs["scale"])
-    if scale.ndim:
-        shape[int(inputs["axis"])] = scale.size
-    zero_point = np.asarray(inputs["zero_point"])
-    per_axis = shape if zero_point.ndim else [1] * data.ndim
-    zero_points = np.broadcast_to(zero_point.reshape(per_axis), shape)
-    return _dequantize(data, scale.reshape(shape), zero_points)
+def constexpr_affine_dequantize(
+    *, quantized_data: Array, zero_point: Array, scale: Array, axis: Array
+) -> Array:
+    """``scale * (quantized_data - zero_point)``, scalars or vectors along the axis."""
+    scale, zero_point = np.asarray(scale), np.asarray(zero_point)
+    shape = [1] * quantized_data.ndim
+    shape[int(axis)] = -1
+    s = scale.reshape(shape) if scale.ndim else scale
+    z = zero_point.reshape(shape) if zero_point.ndim else zero_point
+    restored: Array = s * (quantized_data.astype(s.dtype) - z.astype(s.dtype))
+    return restored
 
 
-def _blockwise_shift_scale(inputs: Inputs) -> Array:
-    """(data - offset) * scale, blocks implied by the shapes (iOS18)."""
-    return _dequantize(inputs["data"], inputs["scale"], inputs.get("offset"))
+def constexpr_blockwise_shift_scale(
+    *, data: Array, scale: Array, offset: Array | None = None
+) -> Array:
+    """``scale * (data - offset)``, with the parameters of the block that an element lies in."""
+    shifted = data.astype(scale.dtype)
+    if offset is not None:
+        shifted = shifted - _spread(offset.astype(scale.dtype), data.shape)
+    restored: Array = _spread(scale, data.shape) * shifted
+    return restored
 
 
-def _dequantize(data: Array, scale: Array, zero_point: Array | None) -> Array:
-    # The product of a code of 8 bits and a float16 is exact in float32: rounded only once.
-    parameters = QuantizationParameters(scale, zero_point)
-    return dequantize(data, parameters, np.float32).astype(scale.dtype)
+def constexpr_sparse_blockwise_shift_scale(
+    *, data_mask: Array, nonzero_data: Array, scale: Array, offset: Array | None = None
+) -> tuple[Array, Array]:
+    """The mask, and the data under it dequantized as it would be in its place."""
+    kept = data_mask.astype(bool)
+    shifted = nonzero_data.astype(scale.dtype)
+    if offset is not None:
+        shifted = shifted - _spread(offset.astype(scale.dtype), kept.shape)[kept]
+    return data_mask, _spread(scale, kept.shape)[kept] * shifted
 
 
-def _cast(inputs: Inputs) -> Array:
-    """The source as float32, the only output type there is."""
-    return np.asarray(inputs["source_val"]).astype(np.float32)
+def constexpr_cast(*, source_val: Array, output_dtype: Array) -> Array:
+    """The array, whose fp16 numbers the wider type holds unchanged."""
+    return source_val
 
 
-def _lut_to_dense(inputs: Inputs) -> Array:
-    """Replace each index by its entry, a number or a vector, of its block's look-up table."""
-    if "shape" in inputs:
-        return _packed_lut_to_dense(inputs)
-    indices, lut = inputs["indices"], inputs["lut"]
-    vector_size = lut.shape[-1]
-    tables = lut
-    for axis, length in enumerate(indices.shape):
-        tables = np.repeat(tables, length // lut.shape[axis], axis=axis)
-    positions = np.asarray(indices).astype(np.intp)[..., None, None]
-    entries = np.take_along_axis(tables, positions, axis=-2)[..., 0, :]
-    if vector_size == 1:
-        return np.asarray(entries[..., 0])
-    axis = int(inputs["vector_axis"]) % indices.ndim
-    beside = np.moveaxis(entries, -1, axis + 1)  # a vector lies along the axis it fills
-    shape = list(indices.shape)
-    shape[axis] *= vector_size
-    return beside.reshape(shape)
+def constexpr_lut_to_dense(
+    *,
+    indices: Array,
+    lut: Array,
+    shape: Array | None = None,
+    vector_axis: Array | None = None,
+) -> Array:
+    """The entries of a look-up table that indices name.
+
+    With a shape (iOS16) the indices are packed, each in log2(len(lut)) bits. Without (iOS18) the
+    table is [*groups, palettes, vector]; a vector longer than 1 runs along vector_axis.
+    """
+    if shape is not None:
+        bits = int(np.log2(len(lut)))
+        unpacked = _unpack(indices, bits, int(np.prod(shape)))
+        dense: Array = lut[unpacked].reshape(shape)
+        return dense
+    vectors = _look_up(indices, lut)
+    if vectors.shape[-1] == 1:
+        return vectors[..., 0]
+    return _along_axis(vectors, _axis(vector_axis, indices.ndim))
 
 
-def _packed_lut_to_dense(inputs: Inputs) -> Array:
-    """One table, indices packed from the least significant bit up (iOS16)."""
-    lut, shape = inputs["lut"], tuple(int(length) for length in inputs["shape"])
-    bits = int(np.log2(lut.size))
-    count = int(np.prod(shape))
-    flags = np.unpackbits(inputs["indices"], bitorder="little")[: count * bits]
-    indices = flags.reshape(count, bits) @ (1 << np.arange(bits))
-    return np.asarray(lut[indices].reshape(shape))
+def constexpr_lut_to_sparse(
+    *,
+    indices_mask: Array,
+    indices_nonzero_data: Array,
+    lut: Array,
+    vector_axis: Array | None = None,
+) -> tuple[Array, Array]:
+    """The mask, stretched along vector_axis, and the table's entries under it."""
+    kept = indices_mask.astype(bool)
+    indices = np.zeros(kept.shape, np.int64)
+    indices[kept] = indices_nonzero_data
+    vectors = _look_up(indices, lut)
+    if vectors.shape[-1] == 1:
+        return indices_mask, vectors[..., 0][kept]
+    axis = _axis(vector_axis, kept.ndim)
+    mask = np.repeat(indices_mask, vectors.shape[-1], axis)
+    return mask, _along_axis(vectors, axis)[mask.astype(bool)]
 
 
-def _sparse_to_dense(inputs: Inputs) -> Array:
-    """Zeros, with the nonzero data laid down where the mask is set."""
-    nonzero, mask = inputs["nonzero_data"], inputs["mask"]
-    if "shape" in inputs:
-        shape = tuple(int(length) for length in inputs["shape"])
-        mask = np.unpackbits(mask, bitorder="little")[: int(np.prod(shape))].reshape(shape)
-    dense = np.zeros(mask.shape, nonzero.dtype)
-    dense[mask != 0] = nonzero
+def constexpr_sparse_to_dense(
+    *, nonzero_data: Array, mask: Array, shape: Array | None = None
+) -> Array:
+    """The data where the mask is set, in row-major order, and 0 elsewhere.
+
+    With a shape (iOS16) the mask is packed, one bit for each element; without (iOS18) it has the
+    shape of the result.
+    """
+    if shape is not None:
+        mask = _unpack(mask, 1, int(np.prod(shape))).reshape(shape)
+    dense = np.zeros(mask.shape, nonzero_data.dtype)
+    dense[mask.astype(bool)] = nonzero_data
     return dense
 
 
-def _lut_to_sparse(inputs: Inputs) -> tuple[Array, Array]:
-    """As lut_to_dense on the nonzero indices only; the mask grows with the vectors."""
-    mask = inputs["indices_mask"]
-    dense_indices = _sparse_to_dense({"nonzero_data": inputs["indices_nonzero_data"], "mask": mask})
-    dense = _lut_to_dense({**inputs, "indices": dense_indices})
-    if inputs["lut"].shape[-1] > 1:
-        mask = np.repeat(mask, inputs["lut"].shape[-1], axis=int(inputs["vector_axis"]))
-    return mask, dense[mask != 0]
+def _spread(parameters: Array, shape: tuple[int, ...]) -> Array:
+    """Parameters of blocks repeated to the shape that the blocks make up."""
+    for axis, (count, length) in enumerate(zip(parameters.shape, shape, strict=True)):
+        if length % count:
+            raise ValueError(f"axis {axis} of length {length} has no {count} equal blocks")
+        if 1 < count < length:
+            parameters = np.repeat(parameters, length // count, axis)
+    return np.broadcast_to(parameters, shape)
 
 
-def _sparse_blockwise_shift_scale(inputs: Inputs) -> tuple[Array, Array]:
-    """As blockwise_shift_scale on the nonzero data only."""
-    mask = inputs["data_mask"]
-    data = _sparse_to_dense({"nonzero_data": inputs["nonzero_data"], "mask": mask})
-    dense = _dequantize(data, inputs["scale"], inputs.get("offset"))
-    return mask, dense[mask != 0]
+def _unpack(packed: Array, bits: int, count: int) -> Array:
+    """Numbers of so many bits, from bytes filled from their least significant bit on."""
+    flat = np.unpackbits(packed.astype(np.uint8).reshape(-1), bitorder="little")
+    digits = flat[: bits * count].reshape(count, bits).astype(np.int64)
+    return digits @ (1 << np.arange(bits))
 
 
-_FUNCTIONS: dict[str, Callable[[Inputs], Array | tuple[Array, Array]]] = {
-    "constexpr_affine_dequantize": _affine_dequantize,
-    "constexpr_blockwise_shift_scale": _blockwise_shift_scale,
-    "constexpr_cast": _cast,
-    "constexpr_lut_to_dense": _lut_to_dense,
-    "constexpr_lut_to_sparse": _lut_to_sparse,
-    "constexpr_sparse_blockwise_shift_scale": _sparse_blockwise_shift_scale,
-    "constexpr_sparse_to_dense": _sparse_to_dense,
+def _look_up(indices: Array, lut: Array) -> Array:
+    """The vector that each index names in its group's table, [*indices, vector]."""
+    groups = lut.shape[:-2]
+    where = np.indices(indices.shape)
+    group = tuple(
+        place * count // length
+        for place, count, length in zip(where, groups, indices.shape, strict=True)
+    )
+    entry = (*group, indices.astype(np.int64))
+    found: Array = lut[entry]
+    return found
+
+
+def _axis(vector_axis: Array | None, rank: int) -> int:
+    """The axis that vectors run along, counted from the front."""
+    if vector_axis is None:
+        raise ValueError("vectors longer than 1 need a vector_axis")
+    return int(vector_axis) % rank
+
+
+def _along_axis(vectors: Array, axis: int) -> Array:
+    """[*shape, vector] with the vectors laid out along one axis of the shape."""
+    shape = list(vectors.shape[:-1])
+    shape[axis] *= vectors.shape[-1]
+    return np.moveaxis(vectors, -1, axis + 1).reshape(shape)
+
+
+DECOMPRESSIONS: dict[str, Decompression] = {
+    "constexpr_affine_dequantize": constexpr_affine_dequantize,
+    "constexpr_blockwise_shift_scale": constexpr_blockwise_shift_scale,
+    "constexpr_cast": constexpr_cast,
+    "constexpr_lut_to_dense": constexpr_lut_to_dense,
+    "constexpr_lut_to_sparse": constexpr_lut_to_sparse,
+    "constexpr_sparse_blockwise_shift_scale": constexpr_sparse_blockwise_shift_scale,
+    "constexpr_sparse_to_dense": constexpr_sparse_to_dense,
 }

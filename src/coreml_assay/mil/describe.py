@@ -20,17 +20,17 @@ def describe(program: Program) -> list[str]:
     """One line for each operation, in order, nested blocks before the operation that holds them.
 
     A line holds the op type and name, each input by name (a constant also by dtype, shape and
-    content), and each output with dtype and shape. Constants have no line of their own: their
-    order means nothing and is lost in a file. The parts of a compressed constant are left
-    unnamed: coremltools numbers their names anew. Two programs with equal descriptions are the same
-    program.
+    content), and each output with dtype and shape. The inputs and outputs of every block have
+    lines too. Constants have no line of their own: their order means nothing and is lost in a
+    file. The parts of a compressed constant are left unnamed: coremltools numbers their names
+    anew. Two programs with equal descriptions are the same program.
     """
     lines: list[str] = []
     for name, function in sorted(program.functions.items()):
         inputs = ", ".join(f"{key}: {_type(var)}" for key, var in function.inputs.items())
         lines.append(f"function {name}({inputs}) for {function.opset_version.name}")
         lines += _describe_block(function)
-        lines.append(f"outputs {', '.join(var.name for var in function.outputs)}")
+        lines.append(_outputs(function))
     return _number_symbols(lines)
 
 
@@ -62,17 +62,22 @@ def _number_symbols(lines: list[str]) -> list[str]:
     """Name the symbols of flexible shapes by first appearance; coremltools numbers them anew."""
     names: dict[str, str] = {}
     return [
-        re.sub(r"\bis\d+\b", lambda match: names.setdefault(match[0], f"s{len(names)}"), line)
+        re.sub(r"\?is\d+", lambda match: names.setdefault(match[0], f"s{len(names)}"), line)
         for line in lines
     ]
+
+
+def _outputs(block: Block) -> str:
+    return f"outputs {', '.join(_input(var, named=True) for var in block.outputs)}"
 
 
 def _describe_block(block: Block) -> list[str]:
     lines = []
     for operation in block.operations:
         for inner in operation.blocks:
-            lines.append(f"block of {operation.name}")
-            lines += _describe_block(inner)
+            inputs = ", ".join(f"{var.name}: {_type(var)}" for var in inner.inputs)
+            lines.append(f"block of {operation.name}({inputs})")
+            lines += [*_describe_block(inner), _outputs(inner)]
         if operation.op_type != "const":
             lines.append(_describe_operation(operation))
     return lines
@@ -111,7 +116,12 @@ def _value(var: Any) -> str:
 
 def _type(var: Any) -> str:
     shape = getattr(var, "shape", None)
-    return _dtype(var) if shape is None else f"{_dtype(var)}[{', '.join(map(str, shape))}]"
+    return _dtype(var) if shape is None else f"{_dtype(var)}[{', '.join(map(_length, shape))}]"
+
+
+def _length(length: Any) -> str:
+    """The length of an axis; symbols are marked, so that no name is taken for one."""
+    return re.sub(r"\bis\d+\b", r"?\g<0>", str(length))
 
 
 def _dtype(var: Any) -> str:

@@ -75,7 +75,7 @@ def load_program(model: Model, at_least: int = 0) -> Program:
     Raises:
         TypeError: the model is not an ML program.
         ValueError: the model has several functions.
-        PackageError: its weight file is missing, truncated or damaged.
+        PackageError: its specification or weight file is missing, truncated or damaged.
     """
     if not isinstance(model, ct.models.MLModel):
         raise TypeError(f"mlmodel must be a coremltools MLModel, got {type(model).__name__}")
@@ -96,7 +96,8 @@ def load_program(model: Model, at_least: int = 0) -> Program:
         )
     except (RuntimeError, ValueError, OSError, AttributeError) as error:
         raise PackageError(
-            f"{_weight_file(model)}: the weights cannot be read: {_first_line(error)}"
+            f"{model.package_path or 'the model'}: its program cannot be rebuilt from "
+            f"model.mlmodel and weights/weight.bin: {_first_line(error)}"
         ) from error
 
 
@@ -176,12 +177,10 @@ def _type_problem(specification: Any) -> str | None:
     kind = specification.WhichOneof("Type")
     if kind == "mlProgram":
         return None
+    if kind is None:
+        return "model.mlmodel is empty or damaged: it names no type of model"
     advice = "; convert it again with convert_to='mlprogram'" if "neural" in str(kind) else ""
     return f"the model is of type {kind}, which holds no ML program{advice}"
-
-
-def _weight_file(model: Model) -> str:
-    return "the model" if model.weights_dir is None else f"{model.weights_dir}/weight.bin"
 
 
 def _first_line(error: BaseException) -> str:

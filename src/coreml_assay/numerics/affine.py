@@ -47,12 +47,14 @@ def block_range(weight: Array, grid: Grid, block_shape: BlockShape) -> tuple[Arr
         A and B, each with the number of blocks along each axis as shape.
 
     Raises:
-        ValueError: the weight is not floating point, is empty, holds NaN or infinities, or cannot
-            be cut into such blocks.
+        ValueError: the weight is not floating point, has rank 0, is empty, holds NaN or infinities,
+            or cannot be cut into such blocks.
     """
     blocks = parameter_shape(weight.shape, block_shape)
     if not np.issubdtype(weight.dtype, np.floating):
         raise ValueError(f"only floating-point weights can be quantized, got {weight.dtype}")
+    if weight.ndim == 0:
+        raise ValueError("the weight has rank 0, so it has no axis to cut into blocks")
     if weight.size == 0:
         raise ValueError(f"the weight of shape {weight.shape} has no elements")
     within_blocks = tuple(range(1, 2 * weight.ndim, 2))
@@ -117,7 +119,8 @@ def qparams_of_range(A: Array, B: Array, grid: Grid) -> QuantizationParameters:
         if grid.symmetric:
             return QuantizationParameters(s, np.full(s.shape, grid.middle, grid.dtype))
         z = np.clip(np.round(_balance(A, B, grid) / (B - A)), lo, hi)
-    return QuantizationParameters(s, np.where(B > A, z, 0).astype(grid.dtype))
+    # Undefined for a block of zeros, and where the balance and the range both overflow.
+    return QuantizationParameters(s, np.where(np.isnan(z), 0, z).astype(grid.dtype))
 
 
 def _balance(A: Array, B: Array, grid: Grid) -> Array:

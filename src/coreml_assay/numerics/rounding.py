@@ -7,6 +7,7 @@ wider one. Beside its result it needs less memory than one copy of the weight.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -56,14 +57,14 @@ def round_to_nearest(weight: Array, grid: Grid, block_shape: BlockShape) -> Quan
         finite whatever the weight's magnitude.
 
     Raises:
-        ValueError: another dtype, an empty weight, NaN or infinities, or a shape that the blocks
-            do not divide.
+        ValueError: another dtype, rank 0, an empty weight, NaN or infinities, or a shape that the
+            blocks do not divide.
     """
     if weight.dtype not in _WIDER:
         raise ValueError(f"the weight must be float16 or float32, got {weight.dtype}")
     parameters, widened = _parameters(weight, grid, block_shape)
     codes = np.empty(weight.shape, grid.dtype)
-    for rows, blocks in _slices(weight, parameters.scale.shape):
+    for rows, blocks in _slices(weight.shape, parameters.scale.shape, weight.itemsize):
         z = parameters.zero_point
         part = QuantizationParameters(parameters.scale[blocks], None if z is None else z[blocks])
         codes[rows] = _quantize_slice(weight[rows], part, grid, widened[blocks])
@@ -91,19 +92,28 @@ def _parameters(
     return QuantizationParameters(scale, zero_point), widened
 
 
+_Index = tuple["slice | npt.NDArray[np.intp]", ...]
+
+
 def _slices(
-    weight: Array, parameters: tuple[int, ...]
-) -> Iterator[tuple[tuple[slice, ...], tuple[slice | npt.NDArray[np.intp], ...]]]:
-    """Index pairs: a slice of the weight, and the blocks its rows lie in, one for each row."""
-    # Leading axes of length 1 hold no rows to cut between.
-    axis = next((i for i, length in enumerate(weight.shape) if length > 1), 0)
-    length = weight.shape[axis]
-    block = length // parameters[axis]
-    step = max(1, _SLICE_BYTES * length // weight.nbytes)
-    lead = (slice(None),) * axis
-    for start in range(0, length, step):
-        stop = min(start + step, length)
-        yield (*lead, slice(start, stop)), (*lead, np.arange(start, stop) // block)
+    shape: tuple[int, ...], parameters: tuple[int, ...], itemsize: int
+) -> Iterator[tuple[tuple[slice, ...], _Index]]:
+    """Index pairs: a slice of the weight that fits a cache, and the blocks its rows lie in.
+
+    The blocks are given once for each row, so a slice may begin and end inside a block.
+    """
+    length, block = shape[0], shape[0] // parameters[0]
+    row_bytes = itemsize * math.prod(shape[1:])
+    step = _SLICE_BYTES // row_bytes
+    if step > 0 or len(shape) == 1:
+        for start in range(0, length, max(1, step)):
+            stop = min(start + max(1, step), length)
+            yield (slice(start, stop),), (np.arange(start, stop) // block,)
+        return
+    for row in range(length):  # a single row is too long: cut it along the next axis
+        for inner, blocks in _slices(shape[1:], parameters[1:], itemsize):
+            first = row // block
+            yield (slice(row, row + 1), *inner), (slice(first, first + 1), *blocks)
 
 
 def _quantize_slice(

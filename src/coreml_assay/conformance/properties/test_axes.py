@@ -152,7 +152,7 @@ def test_a_weight_with_two_kinds_of_consumers_is_left(
             mb.conv_transpose(x=y, weight=shared, name="back"),
         ]
 
-    inputs = {"x": placeholder((1, 6, 4, 4)), "y": placeholder((1, 4, 4, 4))}
+    inputs = {"x": placeholder((1, 6, 9, 9)), "y": placeholder((1, 4, 9, 9))}
     model = model_of(inputs, body, "iOS18")
     options = everywhere(granularity=granularity)
     stored = read(coreml_subject, quantize_model(coreml_subject, model, options))["w"]

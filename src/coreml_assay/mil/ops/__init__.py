@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from coreml_assay.mil.constexpr import DECOMPRESSIONS, Decompression
 from coreml_assay.mil.ops._arguments import Operation
 from coreml_assay.mil.ops.activation import ACTIVATION
-from coreml_assay.mil.ops.compression import COMPRESSION, Decompression
 from coreml_assay.mil.ops.control_flow import CONTROL_FLOW
 from coreml_assay.mil.ops.conv import CONV
 from coreml_assay.mil.ops.detection import DETECTION
@@ -59,4 +59,4 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {name: function for family in FAMILIES.values() for name, function in family.items()}
 )
 
-CONSTANT_OPERATIONS: Mapping[str, Decompression] = MappingProxyType(COMPRESSION)
+CONSTANT_OPERATIONS: Mapping[str, Decompression] = MappingProxyType(DECOMPRESSIONS)

@@ -54,9 +54,12 @@ def _to_dtype(dtype: Any) -> Any:
             raise ValueError(
                 f"Invalid dtype {dtype}. Only support int8/uint8/int4/uint4."
             ) from None
-    elif not types.is_builtin(dtype):
+    elif not (types.is_scalar(dtype) or types.is_str(dtype)):
         try:
-            dtype = types.numpy_type_to_builtin_type(np.dtype(dtype))
+            found = np.dtype(dtype)
+            if dtype is None or found.kind == "O":  # numpy takes None, and any class, for a dtype
+                raise TypeError
+            dtype = types.numpy_type_to_builtin_type(found)
         except TypeError:
             raise TypeError(
                 f'"dtype" must be a name, a numpy type or a MIL type, got {dtype!r}'
@@ -72,12 +75,12 @@ def _to_granularity(granularity: object) -> CompressionGranularity:
     accepted = {g.name.lower(): g for g in CompressionGranularity if g.name != _GROUPED}
     if isinstance(granularity, CompressionGranularity):
         granularity = granularity.name.lower()
-    if granularity not in accepted:
+    if not isinstance(granularity, str) or granularity not in accepted:
         raise ValueError(
             f'"granularity" must be one of {tuple(accepted)}, got {granularity!r}'
             f"{_nearest(str(granularity), accepted)}"
         )
-    return accepted[str(granularity)]
+    return accepted[granularity]
 
 
 _GROUPED = CompressionGranularity.PER_GROUPED_CHANNEL.name
@@ -107,6 +110,8 @@ def _check_threshold(_config: object, _attribute: attrs.Attribute[Any], value: A
 class OpCompressorConfig:
     """Base of the per-op configurations."""
 
+    __slots__ = ()  # so that a misspelt option cannot be assigned
+
 
 @attrs.define
 class OpLinearQuantizerConfig(OpCompressorConfig):
@@ -133,9 +138,15 @@ class OpLinearQuantizerConfig(OpCompressorConfig):
     """
 
     mode: str = field(default="linear_symmetric", converter=_to_mode)
-    dtype: Any = field(default=types.int8, converter=_to_dtype)
+    dtype: Any = field(
+        default=types.int8,
+        converter=_to_dtype,
+        repr=lambda dtype: repr(types.builtin_to_string(dtype)),
+    )
     granularity: CompressionGranularity = field(
-        default=CompressionGranularity.PER_CHANNEL, converter=_to_granularity
+        default=CompressionGranularity.PER_CHANNEL,
+        converter=_to_granularity,
+        repr=lambda granularity: repr(granularity.name.lower()),
     )
     block_size: Any = field(default=32, validator=_check_block_size)
     weight_threshold: int | None = field(default=2048, validator=_check_threshold)
@@ -177,10 +188,12 @@ def _explain(error: ClassValidationError, cls: type[attrs.AttrsInstance]) -> str
     for cause in error.exceptions:
         unknown = getattr(cause, "extra_fields", None)
         if unknown:
-            names = ", ".join(f"{name!r}{_nearest(name, accepted)}" for name in sorted(unknown))
+            names = ", ".join(
+                f"{name!r}{_nearest(str(name), accepted)}" for name in sorted(unknown, key=str)
+            )
             reasons.append(f"has no option {names}; it has {', '.join(accepted)}")
         else:
-            reasons.append(str(cause))
+            reasons.append(" ".join(str(cause).split()))
     return f"{cls.__name__} " + "; ".join(reasons)
 
 
@@ -291,6 +304,7 @@ class OptimizationConfig:
         config_type = config_dict.get("config_type")
         if not isinstance(config_type, str):
             raise ValueError("config_type must be provided with type of string.")
+        _config_class(config_type)
         configs = cls(global_config=_structure(config_dict.get("global_config"), config_type))
         for key in ("op_type_configs", "op_name_configs"):
             entries = config_dict.get(key)
@@ -310,13 +324,16 @@ class OptimizationConfig:
             OSError: the file cannot be read.
         """
         if isinstance(yml, (str, Path)):
-            content, name = Path(yml).read_text(encoding="utf-8"), str(yml)
+            content: str | bytes = Path(yml).read_bytes()
+            name = str(yml)
         else:
             content, name = yml.read(), str(getattr(yml, "name", "the stream"))
         try:
             loaded = yaml.safe_load(content)
         except yaml.YAMLError as error:
             raise ValueError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(loaded, Mapping):
+            raise ValueError(f"{name}: a configuration must be a dictionary, got {loaded!r}")
         return cls.from_dict(loaded)
 
 
@@ -326,12 +343,15 @@ def _structure(options: Any, config_type: str) -> OpCompressorConfig | None:
         return None
     if not isinstance(options, Mapping):
         raise ValueError(f"the options of a {config_type} must be a dictionary, got {options!r}")
-    name = options.get("config_type", config_type)
-    if name not in _CONFIG_TYPES:
+    return _config_class(options.get("config_type", config_type))._from_dict(
+        {key: value for key, value in options.items() if key != "config_type"}
+    )
+
+
+def _config_class(name: object) -> type[OpLinearQuantizerConfig]:
+    if not isinstance(name, str) or name not in _CONFIG_TYPES:
         raise ValueError(
             f"config_type {name!r} does not exist{_nearest(str(name), _CONFIG_TYPES)}; "
             f"there is {', '.join(_CONFIG_TYPES)}"
         )
-    return _CONFIG_TYPES[name]._from_dict(
-        {key: value for key, value in options.items() if key != "config_type"}
-    )
+    return _CONFIG_TYPES[name]

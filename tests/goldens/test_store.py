@@ -1,0 +1,124 @@
+"""Golden files are used only as they were made; anything else is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from coreml_assay.goldens.make import make_goldens
+from coreml_assay.goldens.store import (
+    ARRAYS,
+    CASES,
+    FROZEN,
+    MANIFEST,
+    SCHEMA_VERSION,
+    GoldenError,
+    data_folder,
+    frozen_goldens,
+    load_goldens,
+)
+
+NAME = "coremltools-9.0"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Path(shutil.copytree(data_folder() / NAME, tmp_path / NAME))
+
+
+def refused(folder, checksum=FROZEN[NAME]):
+    with pytest.raises(GoldenError) as raised:
+        load_goldens(folder, checksum)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def edit_manifest(folder, **changes):
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    (folder / MANIFEST).write_text(json.dumps(manifest | changes))
+
+
+def replace(folder, name, content):
+    """A file with other content, and a manifest that agrees with it."""
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    checksum = hashlib.sha256(content).hexdigest()
+    (folder / name).write_bytes(content)
+    edit_manifest(folder, sha256=manifest["sha256"] | {name: checksum})
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_frozen_goldens_are_as_they_were_made(name):
+    goldens = frozen_goldens(name)
+    assert f"{goldens.manifest.implementation}-{goldens.manifest.version}" == name
+    assert goldens.cases.arrays
+    assert goldens.cases.programs
+    assert goldens.cases.models
+    assert all(f"{case.name}.codes" in goldens.arrays for case in goldens.cases.arrays)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, ARRAYS, CASES])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
+def test_one_changed_bit_is_noticed_in_every_file(folder, name, where):
+    content = bytearray((folder / name).read_bytes())
+    content[int(where * (len(content) - 1))] ^= 1
+    (folder / name).write_bytes(content)
+    assert refused(folder).startswith(f"{folder / name}: changed since it was made")
+
+
+@pytest.mark.parametrize("name", [MANIFEST, ARRAYS, CASES])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert refused(folder).startswith(f"{folder / name}: cannot be read: No such file")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    assert str(tmp_path / "none") in refused(tmp_path / "none")
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_a_foreign_file_or_folder_is_named(folder, make):
+    make(folder / "extra")
+    assert refused(folder) == f"{folder / 'extra'}: not in the manifest; remove it"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema_version": 1', b"[]", b"\xff\xfe", b"[" * 9999])
+def test_a_manifest_that_is_none_is_named(folder, content):
+    (folder / MANIFEST).write_bytes(content)
+    assert refused(folder, None).startswith(f"{folder / MANIFEST}: not readable")
+
+
+def test_a_newer_schema_is_named_even_if_it_has_other_fields(folder):
+    edit_manifest(folder, schema_version=SCHEMA_VERSION + 1, novelty=True)
+    assert f"written with golden schema {SCHEMA_VERSION + 1}" in refused(folder, None)
+
+
+def test_a_manifest_without_a_checksum_of_the_arrays_is_refused(folder):
+    (folder / ARRAYS).unlink()
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    edit_manifest(folder, sha256={CASES: manifest["sha256"][CASES]})
+    assert refused(folder, None) == f"{folder / MANIFEST}: holds no checksum of {ARRAYS}"
+
+
+@pytest.mark.parametrize("name", [ARRAYS, CASES])
+def test_a_file_of_another_kind_is_named_although_its_checksum_agrees(folder, name):
+    replace(folder, name, b"something else")
+    assert refused(folder, None).startswith(f"{folder / name}: not readable")
+
+
+def test_a_name_that_is_not_frozen_is_refused_with_those_that_are():
+    with pytest.raises(GoldenError, match=r"no goldens named 'coremltools-1'; frozen are corem"):
+        frozen_goldens("coremltools-1")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:coremltools.*")  # blocks of zeros
+def test_making_goldens_again_changes_nothing_but_the_date(tmp_path):
+    manifests = [make_goldens(tmp_path / name) for name in ("one", "two")]
+    assert manifests[0].sha256 == manifests[1].sha256
+    for name in (ARRAYS, CASES):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    load_goldens(tmp_path / "one")

@@ -1,0 +1,95 @@
+"""The fast form against the oracle run in the weight's dtype: the same bits, however it is cut."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from coreml_assay.conformance.strategies import GRIDS, ordinary_floats
+from coreml_assay.numerics import Grid, choose_qparams, quantize, round_to_nearest
+from coreml_assay.numerics import rounding as module
+
+
+@st.composite
+def cases(draw):
+    """A weight of rank 1 to 5, sometimes with leading axes of length 1, in blocks."""
+    rank = draw(st.integers(1, 5))
+    ones = draw(st.integers(0, rank - 1))
+    counts = [1] * ones + draw(
+        st.lists(st.integers(1, 3), min_size=rank - ones, max_size=rank - ones)
+    )
+    sizes = [1] * ones + draw(
+        st.lists(st.integers(1, 3), min_size=rank - ones, max_size=rank - ones)
+    )
+    shape = tuple(math.prod(pair) for pair in zip(counts, sizes, strict=True))
+    block_shape = tuple(size if draw(st.booleans()) else 0 for size in sizes)
+    dtype = draw(st.sampled_from([np.float16, np.float32]))
+    weight = draw(hnp.arrays(dtype, shape, elements=ordinary_floats(dtype)))
+    return weight, block_shape
+
+
+@settings(deadline=None, max_examples=300)
+@given(cases(), st.sampled_from(GRIDS), st.sampled_from([1, 7, 64, 1 << 20]))
+@example((np.ones((1, 1, 6, 2), np.float16), (0, 0, 3, 0)), GRIDS[0], 1)
+@example((np.array([127, 0.5, 1.5, -0.5, -1.5], np.float16), (0,)), Grid(8, True, True), 4)  # ties
+@example((np.array([6, -9, 0.5, 1.5, -2.5], np.float32), (0,)), Grid(4, True, False), 4)
+@example((np.zeros((2, 2), np.float32), (1, 0)), Grid(8, signed=False, symmetric=True), 1)
+def test_equals_the_oracle_in_the_weights_dtype_bit_for_bit(case, grid, slice_bytes):
+    weight, block_shape = case
+    before = weight.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_SLICE_BYTES", slice_bytes)
+        found = round_to_nearest(weight, grid, block_shape)
+    expected = choose_qparams(weight, grid, block_shape, weight.dtype)
+    assert_same_bits(found.codes, quantize(weight, expected, grid))
+    assert_same_bits(found.scale, expected.scale)
+    if expected.zero_point is None:
+        assert found.zero_point is None
+    else:
+        assert_same_bits(found.zero_point, expected.zero_point)
+    assert_same_bits(weight, before)
+
+
+def assert_same_bits(found, expected):
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("layout", ["transposed", "reversed", "strided", "read-only"])
+def test_the_memory_layout_does_not_matter(layout):
+    weight = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+    same = {
+        "transposed": lambda w: np.asfortranarray(w),
+        "reversed": lambda w: w[::-1].copy()[::-1],
+        "strided": lambda w: np.repeat(w, 2, axis=1)[:, ::2],
+        "read-only": lambda w: np.frombuffer(w.tobytes(), w.dtype).reshape(w.shape),
+    }[layout](weight)
+    expected = round_to_nearest(weight, GRIDS[-1], (1, 4))
+    for found, want in zip(round_to_nearest(same, GRIDS[-1], (1, 4)), expected, strict=True):
+        assert_same_bits(np.ascontiguousarray(found), want)
+
+
+def test_slices_cover_every_row_once(monkeypatch):
+    monkeypatch.setattr(module, "_SLICE_BYTES", 3 * 4 * 4)
+    weight = np.zeros((1, 8, 4), np.float32)
+    slices = list(module._slices(weight.shape, (1, 4, 1), weight.itemsize))
+    seen = np.zeros(weight.shape, int)
+    for rows, _ in slices:
+        seen[rows] += 1
+    assert (seen == 1).all()
+    assert [blocks[1].tolist() for _, blocks in slices] == [[0, 0, 1], [1, 2, 2], [3, 3]]
+
+
+def test_a_row_too_long_for_a_slice_is_cut(monkeypatch):
+    monkeypatch.setattr(module, "_SLICE_BYTES", 4 * 4)
+    slices = list(module._slices((2, 6), (2, 3), 4))
+    assert [rows for rows, _ in slices] == [
+        (slice(row, row + 1), columns) for row in (0, 1) for columns in (slice(0, 4), slice(4, 6))
+    ]
+    assert [blocks[0] for _, blocks in slices] == [slice(0, 1)] * 2 + [slice(1, 2)] * 2
+    assert [blocks[1].tolist() for _, blocks in slices] == [[0, 0, 1, 1], [2, 2]] * 2
