@@ -35,6 +35,7 @@ from coreml_assay.optimize.coreml import (
     OptimizationConfig,
     experimental,
     linear_quantize_activations,
+    linear_quantize_weights,
 )
 
 pytestmark = [pytest.mark.filterwarnings(item) for item in ignore_noise]
@@ -246,6 +247,37 @@ def test_branch_that_no_sample_takes_is_left_and_named():
     quantize(with_branches(), [{"x": np.abs(integers(*SHAPE))}], report=report)
     assert list(report.activations) == ["yes", "no", "before", "after"]
     assert report.activations_skipped == {"never": "calibration saw no value of its input no_r"}
+
+
+def test_loops_are_quantized_with_the_ranges_of_all_rounds():
+    def body(x):
+        def double(count, value):
+            inner = conv(value, "inside", channels=3)
+            return mb.add(x=count, y=1, name="next"), mb.mul(
+                x=mb.tanh(x=inner, name="t"), y=np.float16(16), name="doubled"
+            )
+
+        return mb.while_loop(
+            _cond=lambda count, value: mb.less(x=count, y=3, name="goes_on"),
+            _body=double,
+            loop_vars=(np.int32(0), x),
+            name="loop",
+        )[1]
+
+    report = CompressionReport()
+    quantize(program(body), data(1), report=report)
+    low, high = next(iter(report.activations["inside"].ranges.values()))
+    assert max(-low, high) == 16  # the first round has 1
+    assert "int32" in report.activations_skipped["next"]
+
+
+def test_weights_may_be_quantized_first():
+    model = program(lambda x: conv(conv(x, "a", channels=64), "b", channels=64))
+    expected = quantize(model)
+    weights_first = linear_quantize_weights(model, OptimizationConfig(OpLinearQuantizerConfig()))
+    found = quantize(weights_first, samples(model))
+    assert sorted(scales(found)) == sorted(scales(expected))
+    assert [op for op in op_types(found) if "constexpr" not in op] == op_types(expected)
 
 
 def test_nested_blocks_abort_coremltools():

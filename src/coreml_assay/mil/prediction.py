@@ -76,10 +76,6 @@ class _Proxy:
         """As `predict`, for each sample."""
         return [self.predict(inputs, None) for inputs in batch]
 
-    def newState(self) -> State:  # noqa: N802
-        """States of zeros."""
-        return self._evaluator.make_state()
-
     def _in_own_dtype(self, name: str, value: Any) -> Any:
         if name not in self._dtypes or not isinstance(value, np.ndarray):
             return value
