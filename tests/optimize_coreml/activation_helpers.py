@@ -22,6 +22,9 @@ ignore_noise = [
 ]
 
 
+SHAPE = (1, 3, 8, 8)
+
+
 def integers(*shape, seed=0, low=-2, high=3):
     """Small integers as floats: sums of their products are exact, in fp16 too."""
     return np.random.default_rng(seed).integers(low, high, shape).astype(np.float32)
@@ -144,3 +147,25 @@ def op_types(model) -> list[str]:
 def scales(model) -> dict[str, Any]:
     """The scale of each quantize op by the tensor that it quantizes."""
     return {op.input.name: op.scale.val for op in operations(model) if op.op_type == "quantize"}
+
+
+def data(*peaks):
+    """A sample for each peak, which is its largest magnitude, of either sign."""
+    unit = integers(*SHAPE) / 2
+    return [{"x": unit * peak} for peak in peaks]
+
+
+def one_conv(x):
+    return conv(x, "a")
+
+
+def plain():
+    return program(one_conv)
+
+
+def signal_to_noise(signal, quantized):
+    """In decibels."""
+    noise = np.square(signal - quantized, dtype=np.float64).sum()
+    return (
+        np.inf if noise == 0 else 10 * np.log10(np.square(signal, dtype=np.float64).sum() / noise)
+    )
