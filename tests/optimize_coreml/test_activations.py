@@ -188,6 +188,21 @@ def test_concats_in_a_chain_share_one_range():
     assert len(set(joined)) == 1
 
 
+def test_concat_shares_the_range_of_tensors_that_are_not_quantized_themselves():
+    def body(x):
+        narrow = mb.relu(x=conv(x, "a"), name="narrow")
+        wide = mb.mul(x=x, y=np.float16(64), name="wide")
+        whole = mb.cast(x=x, dtype="int32", name="whole")
+        return [
+            mb.softmax(x=mb.concat(values=[narrow, wide], axis=1, name="cat"), axis=1, name="s"),
+            mb.cast(x=mb.concat(values=[whole, whole], axis=1), dtype="fp16", name="f"),
+        ]
+
+    model = program(body)
+    assert scales(quantize(model, data(1)))["narrow"] == np.float16(64 / 127)
+    assert scales(quantize_by_coremltools(model, data(1)))["narrow"] == np.float16(64 / 127)
+
+
 def test_order_of_concats_changes_nothing():
     expected = scales(quantize(chained_concats("ab", "bc", "cd")))
     found = scales(quantize(chained_concats("ab", "cd", "bc")))

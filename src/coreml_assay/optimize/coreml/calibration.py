@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+from coremltools.converters.mil.mil import types
 
 from coreml_assay.mil.program import Operation, Program, all_operations
 
@@ -81,13 +82,14 @@ def calibrate(
 
     groups = _concatenated(program)
     known = {*evaluator.inputs, *evaluator.values}
-    watched = known.intersection(tensors, set().union(tensors, *groups))
+    watched = known.intersection(set(tensors).union(*groups))
     count = 0
     for sample in _iterate(samples):
         try:
             evaluator.run(_inputs(sample, evaluator), tap=watch, taps=watched)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"sample {count}: {error}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"sample {count}: {error}") from error
         count += 1
         if count % _LOG_EVERY == 0:
             logger.info("calibrated on %d samples", count)
@@ -151,14 +153,14 @@ def _check_finite(name: str, value: Any) -> None:
 
 
 def _concatenated(program: Program) -> list[set[str]]:
-    """Names of the tensors that are concatenated with each other, results included.
+    """Names of the floating-point tensors that are concatenated with each other, results included.
 
     Groups that have a tensor in common are one group, however long the chain.
     """
     groups: list[set[str]] = []
     for function in program.functions.values():
         for operation in all_operations(function):
-            if operation.op_type == "concat":
+            if operation.op_type == "concat" and types.is_float(operation.outputs[0].dtype):
                 merged = _tensors_of_concat(operation)
                 apart = [group for group in groups if group.isdisjoint(merged)]
                 merged.update(*(group for group in groups if not group.isdisjoint(merged)))
