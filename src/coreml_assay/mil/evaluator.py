@@ -42,7 +42,8 @@ class Evaluator:
         inputs: name to type of what the function takes.
         states: name to type of the states that it reads and updates.
         outputs: names of what it returns.
-        values: names of everything that it computes and that can be tapped.
+        values: names of everything that it computes and that can be tapped, loop variables
+            included.
 
     Raises:
         UnsupportedOperation: the function holds an operation that is not known.
@@ -132,10 +133,7 @@ class Evaluator:
             if name in cells:
                 arguments.append(cells[name])
                 continue
-            tensor = self.inputs[name].tensor(inputs[name], self._precision)
-            if watch:
-                watch(name, tensor)
-            arguments.append(tensor)
+            arguments.append(self.inputs[name].tensor(inputs[name], self._precision))
         with torch.inference_mode():
             values = _run(self._plan.body, list(self._plan.slots), watch, *arguments)
         return dict(zip(self.outputs, values, strict=True))
@@ -171,8 +169,10 @@ def _run(
     block: BlockPlan, slots: list[Any], watch: _Watch | None, *arguments: Any
 ) -> tuple[Any, ...]:
     """Run a block on the slots that it shares with the blocks around it."""
-    for slot, argument in zip(block.inputs, arguments, strict=True):
+    for slot, name, argument in zip(block.inputs, block.input_names, arguments, strict=True):
         slots[slot] = argument
+        if watch:
+            watch(name, argument)
     for step in block.steps:
         results = _results(step, slots, watch)
         for output, value in zip(step.outputs, results, strict=True):

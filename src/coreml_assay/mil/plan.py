@@ -7,7 +7,7 @@ no later step reads are emptied when a step is done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -72,12 +72,14 @@ class BlockPlan:
 
     Attributes:
         inputs: where its inputs are put.
+        input_names: what they are called in the program.
         steps: in order.
         outputs: slots of what it returns.
         reads: every slot that is read in it, nested blocks included.
     """
 
     inputs: tuple[int, ...]
+    input_names: tuple[str, ...]
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
     reads: frozenset[int]
@@ -90,7 +92,7 @@ class FunctionPlan:
     Attributes:
         body: its steps.
         slots: one value for each slot: constants where there are any, else None.
-        names: of every value that the steps produce.
+        names: of every value that the steps produce, inputs of nested blocks included.
     """
 
     body: BlockPlan
@@ -126,9 +128,10 @@ class _Planner:
         self._slot_of: dict[Var, int] = {}
         self._arrays: dict[Var, Any] = {}
 
-    def block(self, block: Block, inputs: Iterable[Var], place: str) -> BlockPlan:
+    def block(self, block: Block, inputs: Sequence[Var], place: str) -> BlockPlan:
         """Plan a block whose surroundings are planned already."""
         entry = tuple(self._new_slot(var) for var in inputs)
+        input_names = tuple(var.name for var in inputs)
         steps = []
         for op in block.operations:
             if op.op_type == "const":
@@ -141,7 +144,7 @@ class _Planner:
                 raise UnsupportedOperation(op.op_type, op.name, place)
         outputs = tuple(self._slot(var) for var in block.outputs)
         own = {*entry, *(output.slot for step in steps for output in step.outputs)}
-        return _with_frees(entry, steps, outputs, own)
+        return _with_frees(BlockPlan(entry, input_names, tuple(steps), outputs, frozenset()), own)
 
     def _step(self, op: Operation, place: str) -> Step:
         parameters, operands, groups = {}, [], []
@@ -152,6 +155,7 @@ class _Planner:
                 parameters[key] = self._python_value(value)
             else:
                 operands.append((key, self._slot(value)))
+        self.names += [var.name for block in op.blocks for var in block.inputs]
         blocks = tuple(
             self.block(block, block.inputs, f"{place}, block {block.name!r} of {op.name!r}")
             for block in op.blocks
@@ -242,19 +246,17 @@ def _is_parameter(op: Operation, key: str, var: Var) -> bool:
     return bool(declared) and var.val is not None
 
 
-def _with_frees(
-    entry: tuple[int, ...], steps: list[Step], outputs: tuple[int, ...], own: set[int]
-) -> BlockPlan:
-    """The plan of a block, each of its own slots emptied after the step that last reads it."""
-    alive, planned = set(outputs), []
-    reads = set(outputs)
-    for step in reversed(steps):
+def _with_frees(block: BlockPlan, own: set[int]) -> BlockPlan:
+    """The plan with what it reads, each own slot emptied after the step that last reads it."""
+    alive, planned = set(block.outputs), []
+    reads = set(block.outputs)
+    for step in reversed(block.steps):
         used = {slot for _, slot in step.operands}
         used.update(slot for _, slots in step.groups for slot in slots)
-        used.update(slot for block in step.blocks for slot in block.reads)
+        used.update(slot for inner in step.blocks for slot in inner.reads)
         made = {output.slot for output in step.outputs}
         last = ((used | made) & own) - alive
         planned.append(attrs.evolve(step, frees=tuple(sorted(last))))
         alive |= used
         reads |= used
-    return BlockPlan(entry, tuple(reversed(planned)), outputs, frozenset(reads))
+    return attrs.evolve(block, steps=tuple(reversed(planned)), reads=frozenset(reads))

@@ -24,6 +24,7 @@ Operation = Any  # coremltools.converters.mil.mil.Operation
 Block = Any  # coremltools.converters.mil.mil.Block
 
 IOS16 = 7
+IOS17 = 8
 IOS18 = 9
 _TARGET_NAMES = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18"}
 

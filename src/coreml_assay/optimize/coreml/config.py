@@ -337,6 +337,26 @@ class OptimizationConfig:
         return cls.from_dict(loaded)
 
 
+def check_linear(config: object, function: str) -> None:
+    """Refuse what is no configuration, and configurations of other kinds of compression.
+
+    Args:
+        config: what a user passed.
+        function: the name of what it was passed to, for the message.
+
+    Raises:
+        ValueError: it is not an `OptimizationConfig` of `OpLinearQuantizerConfig`.
+    """
+    if not isinstance(config, OptimizationConfig):
+        raise ValueError(f"config must be an OptimizationConfig, got {type(config).__name__}")
+    for entry in config.op_configs():
+        if entry is not None and not isinstance(entry, OpLinearQuantizerConfig):
+            raise ValueError(
+                f"{function} only accept OpLinearQuantizerConfig type config. "
+                f"Got {type(entry).__name__}."
+            )
+
+
 def _structure(options: Any, config_type: str) -> OpCompressorConfig | None:
     """One configuration from its options; None stays None."""
     if options is None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from coreml_assay.mil.constexpr import is_constexpr
 from coreml_assay.mil.program import Operation, Program, all_operations
 from coreml_assay.optimize.coreml.config import OpCompressorConfig, OptimizationConfig
+from coreml_assay.optimize.coreml.report import CompressionReport
+
+logger = logging.getLogger(__name__)
 
 
 class ChannelAxes(NamedTuple):
@@ -46,7 +50,7 @@ def config_of_constant(
     if constant.name in config.op_name_configs:
         return config.op_name_configs[constant.name]
     consumers = final_consumers(constant)
-    found = [_config_of_operation(config, consumer) for consumer in consumers]
+    found = [config_of_operation(config, consumer) for consumer in consumers]
     if not found:
         return None
     for consumer, other in zip(consumers, found, strict=True):
@@ -69,9 +73,10 @@ def final_consumers(operation: Operation) -> list[Operation]:
     return consumers
 
 
-def _config_of_operation(
+def config_of_operation(
     config: OptimizationConfig, operation: Operation
 ) -> OpCompressorConfig | None:
+    """The configuration of an op: by its name, else by its type, else the global one."""
     if operation.name in config.op_name_configs:
         return config.op_name_configs[operation.name]
     return config.op_type_configs.get(operation.op_type, config.global_config)
@@ -116,6 +121,16 @@ def unmatched_names(config: OptimizationConfig, program: Program) -> dict[str, s
         **_missing(list(config.op_name_configs), names),
         **_missing(list(config.op_type_configs), op_types),
     }
+
+
+def report_unmatched(
+    config: OptimizationConfig, program: Program, report: CompressionReport
+) -> None:
+    """Put into the report, and log, what a configuration names and the program lacks."""
+    report.unmatched.update(unmatched_names(config, program))
+    for name, near in report.unmatched.items():
+        hint = f"; the nearest is {near!r}" if near else ""
+        logger.warning("the configuration names %r, which the model does not have%s", name, hint)
 
 
 def _missing(wanted: list[str], existing: list[str]) -> dict[str, str | None]:

@@ -16,9 +16,9 @@ from coreml_assay.mil.program import (
     load_program,
     replace_operation,
 )
-from coreml_assay.optimize.coreml.config import OpLinearQuantizerConfig, OptimizationConfig
+from coreml_assay.optimize.coreml.config import OptimizationConfig, check_linear
 from coreml_assay.optimize.coreml.report import CompressionReport
-from coreml_assay.optimize.coreml.selection import unmatched_names
+from coreml_assay.optimize.coreml.selection import report_unmatched
 from coreml_assay.optimize.coreml.transform import SkipWeight, WeightQuantizer, since_ios18
 
 logger = logging.getLogger(__name__)
@@ -53,13 +53,12 @@ def linear_quantize_weights(
             not the weight's rank.
         NotImplementedError: joint compression of a look-up table other than per tensor.
     """
-    _check_arguments(config, joint_compression)
+    check_linear(config, "linear_quantize_weights")
+    if not isinstance(joint_compression, bool):
+        raise ValueError(f"joint_compression must be True or False, got {joint_compression!r}")
     report = CompressionReport() if report is None else report
     program = load_program(mlmodel, at_least=IOS16)
-    report.unmatched.update(unmatched_names(config, program))
-    for name, near in report.unmatched.items():
-        hint = f"; the nearest is {near!r}" if near else ""
-        logger.warning("the configuration names %r, which the model does not have%s", name, hint)
+    report_unmatched(config, program, report)
     for function in program.functions.values():
         version = function.opset_version.value
         if joint_compression and version < IOS18:
@@ -87,19 +86,6 @@ def decompress_weights(mlmodel: Model) -> Model:
     for function in program.functions.values():
         _decompress_block(function)
     return build_model(program, like=mlmodel, at_least=IOS16)
-
-
-def _check_arguments(config: object, joint_compression: object) -> None:
-    if not isinstance(config, OptimizationConfig):
-        raise ValueError(f"config must be an OptimizationConfig, got {type(config).__name__}")
-    for entry in config.op_configs():
-        if entry is not None and not isinstance(entry, OpLinearQuantizerConfig):
-            raise ValueError(
-                "linear_quantize_weights only accept OpLinearQuantizerConfig type config. "
-                f"Got {type(entry).__name__}."
-            )
-    if not isinstance(joint_compression, bool):
-        raise ValueError(f"joint_compression must be True or False, got {joint_compression!r}")
 
 
 def _quantize_block(block: Block, quantizer: WeightQuantizer, report: CompressionReport) -> None:
