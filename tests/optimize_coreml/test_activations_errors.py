@@ -35,7 +35,7 @@ def broken(value):
     ("samples", "error", "message"),
     [
         ([], ValueError, "sample_data is empty: calibration needs at least one sample"),
-        (iter([]), ValueError, "sample_data is empty: calibration needs at least one sample"),
+        (range(0), ValueError, "sample_data is empty: calibration needs at least one sample"),
         ([{"X": GOOD["x"]}], ValueError, "sample 0: no input is named 'X'; there are 'x'"),
         ([{"xx": GOOD["x"]}], ValueError, "sample 0: no input is named 'xx'; did you mean 'x'?"),
         ([GOOD, {}], ValueError, "sample 1: missing input 'x'"),
