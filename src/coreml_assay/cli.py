@@ -41,6 +41,9 @@ DEFAULT_SEED = 20260101
 DEFAULT_CASES = 5200
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+
+
 def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
     """Turn what a user can do wrong into one line and exit code 2, Ctrl-C into 130."""
 
@@ -154,7 +157,7 @@ def main() -> None:
     show_default=True,
     help="Random weights whose programs are compared with coremltools'.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@json_option
 @reporting_errors
 def run_command(
     implementations: tuple[str, ...],
@@ -196,7 +199,7 @@ def run_command(
     metavar="FOLDER",
     help="Also write the report there.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@json_option
 @reporting_errors
 def gate(baseline: Path, record: Path, output: Path | None, as_json: bool) -> None:
     """Compare RECORD with BASELINE, a record that was accepted before.
@@ -231,7 +234,7 @@ def schema() -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@json_option
 @reporting_errors
 def deviations(as_json: bool) -> None:
     """List the known differences between documentation and implementations."""

@@ -6,6 +6,7 @@ import warnings
 
 import coremltools as ct
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -47,6 +48,19 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.dtype is torch.bfloat16:
         a, b = a.float(), b.float()
     return a.dtype == b.dtype and np.array_equal(bits(a.detach().numpy()), bits(b.detach().numpy()))
+
+
+def assert_skipped(model, reason, name="weight", **config):
+    """Nothing is quantized, the model's state keeps its bits, and the reason is given."""
+    q = quantizer(model, **config)
+    with pytest.warns(UserWarning, match="nothing was quantized") as caught:
+        found = q.compress()
+    assert reason in q.report().skipped[name]
+    assert reason in str(caught[0].message)
+    assert not q.report()
+    expected = model.state_dict()
+    assert found.state_dict().keys() == expected.keys()
+    assert all(same_bits(found.state_dict()[key], expected[key]) for key in expected)
 
 
 def assert_same_state(found, expected):

@@ -5,7 +5,15 @@ import logging
 
 import pytest
 import torch
-from ptq_helpers import SCALE, ZERO_POINT, compress, compress_silently, quantizer, same_bits
+from ptq_helpers import (
+    SCALE,
+    ZERO_POINT,
+    assert_skipped,
+    compress,
+    compress_silently,
+    quantizer,
+    same_bits,
+)
 from torch import nn
 
 from coreml_assay.optimize.torch.quantization import (
@@ -17,19 +25,6 @@ from coreml_assay.optimize.torch.quantization import (
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-def assert_skipped(model, reason, name="weight", **config):
-    """Nothing is quantized, the model's state keeps its bits, and the reason is given."""
-    q = quantizer(model, **config)
-    with pytest.warns(UserWarning, match="nothing was quantized") as caught:
-        found = q.compress()
-    assert reason in q.report().skipped[name]
-    assert reason in str(caught[0].message)
-    assert not q.report()
-    expected = model.state_dict()
-    assert found.state_dict().keys() == expected.keys()
-    assert all(same_bits(found.state_dict()[key], expected[key]) for key in expected)
 
 
 # Code types
