@@ -17,7 +17,7 @@ import coreml_assay
 from coreml_assay.accuracy.models import SHIPPED
 from coreml_assay.accuracy.weights import CONFIGURATIONS, measure
 from coreml_assay.conformance.agreement import compare
-from coreml_assay.conformance.plugin import CHECKS
+from coreml_assay.conformance.registry import check_count
 from coreml_assay.conformance.runner import Cancelled, run_suite
 from coreml_assay.implementations import Face, Implementation, faces, load_implementation
 from coreml_assay.mil.program import PackageError, load_program, open_package
@@ -125,7 +125,7 @@ def _suite(plan: Plan, name: str, progress: Progress, cancelled: threading.Event
     def told(done: int) -> None:
         if cancelled.is_set():
             raise Cancelled
-        progress(f"suite on {name}", done, CHECKS)
+        progress(f"suite on {name}", done, check_count())
 
     log = plan.logs / f"suite-{''.join(c if c.isalnum() else '-' for c in name)}.log"
     return run_suite(name, seed=plan.seed, profile=plan.profile, log=log, progress=told)

@@ -150,7 +150,7 @@ def test_goldens_with_a_flipped_byte(tmp_path):
     from coreml_assay.goldens.store import data_folder
 
     folder = tmp_path / "goldens"
-    shutil.copytree(data_folder() / "coremltools-9.0", folder)
+    shutil.copytree(data_folder() / "coremltools-9.0/weights", folder)
     file = folder / "arrays.safetensors"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from coreml_assay.goldens.make import make_goldens
+from coreml_assay.goldens import areas
+from coreml_assay.goldens.make import MAKERS, make_goldens
 from coreml_assay.goldens.store import (
     ARRAYS,
     CASES,
@@ -22,12 +23,12 @@ from coreml_assay.goldens.store import (
     load_goldens,
 )
 
-NAME = "coremltools-9.0"
+NAME = "coremltools-9.0/weights"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return Path(shutil.copytree(data_folder() / NAME, tmp_path / NAME))
+    return Path(shutil.copytree(data_folder() / NAME, tmp_path / "goldens"))
 
 
 def refused(folder, checksum=FROZEN[NAME]):
@@ -53,11 +54,20 @@ def replace(folder, name, content):
 @pytest.mark.parametrize("name", FROZEN)
 def test_the_frozen_goldens_are_as_they_were_made(name):
     goldens = frozen_goldens(name)
-    assert f"{goldens.manifest.implementation}-{goldens.manifest.version}" == name
-    assert goldens.cases.arrays
-    assert goldens.cases.programs
-    assert goldens.cases.models
-    assert all(f"{case.name}.codes" in goldens.arrays for case in goldens.cases.arrays)
+    manifest = goldens.manifest
+    assert f"{manifest.implementation}-{manifest.version}/{manifest.area}" == name
+    for kind in goldens.cases.__struct_fields__:
+        assert getattr(goldens.cases, kind), kind
+
+
+def test_each_area_can_be_made_and_read():
+    assert MAKERS.keys() == areas.CASES.keys()
+    assert {name.rpartition("/")[2] for name in FROZEN} == areas.CASES.keys()
+
+
+def test_an_unknown_area_is_named_with_those_that_are_known(folder):
+    edit_manifest(folder, area="wings")
+    assert "of the unknown area 'wings'; known are weights" in refused(folder, None)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, ARRAYS, CASES])
@@ -116,8 +126,9 @@ def test_a_name_that_is_not_frozen_is_refused_with_those_that_are():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:coremltools.*")  # blocks of zeros
-def test_making_goldens_again_changes_nothing_but_the_date(tmp_path):
-    manifests = [make_goldens(tmp_path / name) for name in ("one", "two")]
+@pytest.mark.parametrize("area", MAKERS)
+def test_making_goldens_again_changes_nothing_but_the_date(tmp_path, area):
+    manifests = [make_goldens(tmp_path / name, area) for name in ("one", "two")]
     assert manifests[0].sha256 == manifests[1].sha256
     for name in (ARRAYS, CASES):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -1,13 +1,26 @@
-"""Clauses and known deviations, as the data files beside this module state them."""
+"""Clauses and known deviations, as the data files beside this module state them.
+
+Each area of the documentation has a file of clauses and one of deviations. A clause's source says
+which documentation it states: "coremltools 9.0" where that is silent or contradicts itself. A
+deviation's checks are expected to fail on exactly its versions; when one passes, the entry is out
+of date and the run says so. Entries decided for coremltools are slips of the documentation: their
+checks hold for everyone.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+
+AREAS = ("weights", "torch-ptq")
+"""The areas of the documentation, in the order they are shown."""
+
+Entry = TypeVar("Entry")
 
 
 class Clause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,18 +78,43 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         )
 
 
+@cache
 def load_clauses() -> tuple[Clause, ...]:
     """All clauses, in order."""
-    return msgspec.yaml.decode(_content("clauses.yaml"), type=tuple[Clause, ...])
+    return _load("clauses", Clause)
 
 
+@cache
 def load_deviations() -> tuple[Deviation, ...]:
     """All known deviations, in order."""
-    return msgspec.yaml.decode(_content("deviations.yaml"), type=tuple[Deviation, ...])
+    return _load("deviations", Deviation)
 
 
-def _content(name: str) -> bytes:
-    return resources.files(__package__).joinpath(name).read_bytes()
+@cache
+def checks_of_files() -> dict[str, int]:
+    """How many checks each file of the suite has.
+
+    A run that executes fewer has not run the suite; a test of ours keeps the numbers true.
+    """
+    return msgspec.yaml.decode(_content("checks.yaml"), type=dict[str, int])
+
+
+def check_count() -> int:
+    """How many checks the suite has."""
+    return sum(checks_of_files().values())
+
+
+def _load(kind: str, entry_type: type[Entry]) -> tuple[Entry, ...]:
+    files = (_content(kind, f"{area}.yaml") for area in AREAS)
+    return tuple(
+        entry
+        for file in files
+        for entry in msgspec.yaml.decode(file, type=list[entry_type])  # type: ignore[valid-type]
+    )
+
+
+def _content(*path: str) -> bytes:
+    return resources.files(__package__).joinpath(*path).read_bytes()
 
 
 def expected_failure(check: str, implementation: str, version: str) -> Deviation | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from coreml_assay.conformance.memory import extra_memory_ratio
-from coreml_assay.conformance.plugin import CHECKS
+from coreml_assay.conformance.registry import check_count
 from coreml_assay.implementations import load_implementation
 from coreml_assay.records import CheckResult, SuiteRun
 
@@ -63,7 +63,7 @@ def run_suite(
     return SuiteRun(
         implementation=loaded.name,
         version=loaded.version,
-        checks_expected=CHECKS,
+        checks_expected=check_count(),
         checks=tuple(sorted(checks, key=lambda result: result.check)),
         metrics=extra_memory_ratio(loaded),
     )

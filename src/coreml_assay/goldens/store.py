@@ -11,7 +11,7 @@ import msgspec
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from coreml_assay.numerics import Grid
+from coreml_assay.goldens import areas
 from coreml_assay.numerics.blocks import Array
 
 SCHEMA_VERSION = 1
@@ -21,7 +21,7 @@ CASES = "cases.json"
 
 # Each folder's manifest, which holds the checksums of all its other files.
 FROZEN = {
-    "coremltools-9.0": "263568cb54bfaec300f62bb5d3c65a7465f2e28da48decf4cec0750584f916cf",
+    "coremltools-9.0/weights": "263568cb54bfaec300f62bb5d3c65a7465f2e28da48decf4cec0750584f916cf",
 }
 
 
@@ -33,6 +33,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What golden files were made by, and their checksums."""
 
     schema_version: int
+    area: str = "weights"  # the first area was frozen before there were others
     implementation: str
     version: str
     command: str
@@ -48,62 +49,11 @@ class _Versioned(msgspec.Struct):
     schema_version: int
 
 
-class ArrayCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One array quantized; the arrays are ``<name>.weight``, ``.codes`` and so on."""
-
-    name: str
-    bits: int
-    signed: bool
-    symmetric: bool
-    block_shape: tuple[int, ...]
-
-    @property
-    def grid(self) -> Grid:
-        """The grid it was quantized to."""
-        return Grid(self.bits, self.signed, self.symmetric)
-
-
-class ProgramCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One sample program quantized: how to make it again, and the description of the result."""
-
-    name: str
-    weights: tuple[tuple[str, str, str], ...]  # name, array, consumer
-    target: str
-    options: dict[str, Any]
-    description: tuple[str, ...]
-
-
-class ModelCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One shipped model quantized with one configuration."""
-
-    model: str
-    configuration: str
-    description: tuple[str, ...]
-
-
-class TorchCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One PyTorch layer quantized; the results are ``<name>.<parameter>.codes`` and so on."""
-
-    name: str
-    layer: str  # one of implementations.torch_models.LAYERS
-    weights: dict[str, str]  # parameter, array
-    options: dict[str, Any]
-
-
-class Cases(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All cases of a golden folder."""
-
-    arrays: tuple[ArrayCase, ...]
-    programs: tuple[ProgramCase, ...]
-    models: tuple[ModelCase, ...]
-    torch: tuple[TorchCase, ...] = ()
-
-
 class Goldens(msgspec.Struct, frozen=True, kw_only=True):
     """A golden folder, checked and read."""
 
     manifest: Manifest
-    cases: Cases
+    cases: Any  # of the area's type
     arrays: dict[str, Array]
 
 
@@ -143,13 +93,13 @@ def load_goldens(folder: Path, manifest_sha256: str | None = None) -> Goldens:
         _compare(folder / name, contents[name], expected)
     return Goldens(
         manifest=manifest,
-        cases=_decode(folder / CASES, contents[CASES], Cases),
+        cases=_decode(folder / CASES, contents[CASES], _cases_type(folder, manifest)),
         arrays=_load_arrays(folder / ARRAYS, contents[ARRAYS]),
     )
 
 
 def frozen_goldens(name: str) -> Goldens:
-    """The frozen folder of a name such as ``coremltools-9.0``.
+    """The frozen folder of a name such as ``coremltools-9.0/weights``.
 
     Raises:
         GoldenError: there is none, or as `load_goldens`.
@@ -157,6 +107,15 @@ def frozen_goldens(name: str) -> Goldens:
     if name not in FROZEN:
         raise GoldenError(f"no goldens named {name!r}; frozen are {', '.join(FROZEN)}")
     return load_goldens(data_folder() / name, FROZEN[name])
+
+
+def _cases_type(folder: Path, manifest: Manifest) -> type[msgspec.Struct]:
+    if manifest.area not in areas.CASES:
+        raise GoldenError(
+            f"{folder / MANIFEST}: of the unknown area {manifest.area!r}; known are "
+            f"{', '.join(areas.CASES)}"
+        )
+    return areas.CASES[manifest.area]
 
 
 def _read(path: Path) -> bytes:

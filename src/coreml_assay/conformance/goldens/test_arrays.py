@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from coreml_assay.conformance.subject import Subject
-from coreml_assay.goldens.store import ArrayCase, frozen_goldens
+from coreml_assay.goldens.store import frozen_goldens
+from coreml_assay.goldens.weights import ArrayCase
 
-GOLDENS = frozen_goldens("coremltools-9.0")
+GOLDENS = frozen_goldens("coremltools-9.0/weights")
 KINDS = sorted({(case.bits, case.signed, case.symmetric) for case in GOLDENS.cases.arrays})
 
 

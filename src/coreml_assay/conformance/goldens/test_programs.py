@@ -8,12 +8,13 @@ from coreml_assay.accuracy.models import SHIPPED
 from coreml_assay.accuracy.weights import CONFIGURATIONS, prepare, quantize_with
 from coreml_assay.conformance.quantizing import Configuration, quantize_model
 from coreml_assay.conformance.subject import NotMeasured, Subject
-from coreml_assay.goldens.store import ModelCase, ProgramCase, frozen_goldens
+from coreml_assay.goldens.store import frozen_goldens
+from coreml_assay.goldens.weights import ModelCase, ProgramCase
 from coreml_assay.mil.describe import describe, first_difference
 from coreml_assay.mil.program import Model, load_program, open_package
 from coreml_assay.mil.samples import Weight, build_model
 
-GOLDENS = frozen_goldens("coremltools-9.0")
+GOLDENS = frozen_goldens("coremltools-9.0/weights")
 
 
 @pytest.mark.clause("W.23")
@@ -30,7 +31,7 @@ def test_sample_programs(coreml_subject: Subject, case: ProgramCase) -> None:
         "from coreml_assay.mil.describe import describe, first_difference\n"
         "from coreml_assay.mil.program import load_program\n"
         "from coreml_assay.mil.samples import Weight, build_model\n"
-        'goldens = frozen_goldens("coremltools-9.0")\n'
+        'goldens = frozen_goldens("coremltools-9.0/weights")\n'
         f"case = next(c for c in goldens.cases.programs if c.name == {case.name!r})\n"
         "model = build_model(\n"
         "    [Weight(w, goldens.arrays[a], c) for w, a, c in case.weights], case.target\n"

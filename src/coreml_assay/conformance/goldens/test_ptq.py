@@ -7,11 +7,12 @@ import pytest
 
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.torch_quantizing import compress, with_weights
-from coreml_assay.goldens.store import TorchCase, frozen_goldens
+from coreml_assay.goldens.store import frozen_goldens
+from coreml_assay.goldens.weights import TorchCase
 from coreml_assay.implementations.torch_models import LAYERS, TorchWeight
 from coreml_assay.numerics.blocks import Array
 
-GOLDENS = frozen_goldens("coremltools-9.0")
+GOLDENS = frozen_goldens("coremltools-9.0/weights")
 KINDS = list(dict.fromkeys(case.layer for case in GOLDENS.cases.torch))
 
 

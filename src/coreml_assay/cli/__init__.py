@@ -1,0 +1,49 @@
+"""The command line: one module for each command or family of commands."""
+
+from __future__ import annotations
+
+import click
+
+from coreml_assay import __version__
+from coreml_assay.cli.gate import gate, report, schema
+from coreml_assay.cli.goldens import goldens
+from coreml_assay.cli.listing import deviations, implementations
+from coreml_assay.cli.run import run_command
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Is this quantizer right? Is it as accurate as before?
+
+    coreml-assay runs documented behaviour of Core ML quantization as checks over an
+    implementation, quantizes real models with it, and says in one verdict whether anything is
+    wrong or got worse.
+
+    \b
+    First steps:
+      coreml-assay run                     the reference and the installed coremltools
+      coreml-assay run -i my_package:Mine  your own implementation
+      coreml-assay gate BASELINE RECORD    compare a run with an accepted one
+
+    \b
+    Exit codes, for every command:
+      0  pass
+      1  regression: something is wrong or got worse
+      2  bad input: a file, a name or an option
+      3  nothing was measured
+    """
+
+
+for _command in (
+    run_command,
+    gate,
+    report,
+    schema,
+    deviations,
+    implementations,
+    goldens,
+):
+    main.add_command(_command)

@@ -1,0 +1,12 @@
+"""The areas that have golden files: what their cases are."""
+
+from __future__ import annotations
+
+import msgspec
+
+from coreml_assay.goldens.weights import WeightCases
+
+CASES: dict[str, type[msgspec.Struct]] = {
+    "weights": WeightCases,
+}
+"""Area -> what its file of cases holds; each field is a tuple of cases of one kind."""
