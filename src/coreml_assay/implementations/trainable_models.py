@@ -68,9 +68,10 @@ class TrainableModel:
     def _values(self, shape: tuple[int, ...], seed: int) -> Array:
         values = _sixteenths(shape, seed)
         if self.tokens:
-            integers: Array = (values * 16).astype(np.int32) % self.tokens
-            return integers
-        return values * np.float32((4.0, 1.0, 2.0)[seed // 100 % 3])
+            values = (values * 16).astype(np.int32) % self.tokens
+        else:
+            values *= (4.0, 1.0, 2.0)[seed // 100 % 3]
+        return values
 
 
 def _sixteenths(shape: tuple[int, ...], seed: int) -> Array:
@@ -88,7 +89,7 @@ def _state(name: str, shape: tuple[int, ...], seed: int) -> Array:
     if name.endswith("running_var"):
         return (values + 2) / 2  # 0.5 to 1.5
     if name.endswith("weight") and len(shape) == 1:  # of a normalization
-        return np.where(values == 0, np.float32(1), values)
+        values[values == 0] = 1
     return values
 
 
@@ -131,9 +132,7 @@ _BN = "nn.BatchNorm2d(4)"
 
 def _activation(activation: str) -> TrainableModel:
     """A convolution, an activation and a convolution."""
-    return TrainableModel(
-        _layers(_CONV, activation, "nn.Conv2d(4, 2, 1)"), _IMAGE, everywhere()
-    )
+    return TrainableModel(_layers(_CONV, activation, "nn.Conv2d(4, 2, 1)"), _IMAGE, everywhere())
 
 
 MODELS: dict[str, TrainableModel] = {
@@ -189,13 +188,12 @@ MODELS: dict[str, TrainableModel] = {
     "linear-bn-relu": TrainableModel(
         _layers(_LINEAR, "nn.BatchNorm1d(5)", "nn.ReLU()", "nn.Linear(5, 3)"), _ROWS, everywhere()
     ),
-    "linear-softmax": TrainableModel(
-        _layers(_LINEAR, "nn.Softmax(dim=-1)"), _ROWS, everywhere()
-    ),
+    "linear-softmax": TrainableModel(_layers(_LINEAR, "nn.Softmax(dim=-1)"), _ROWS, everywhere()),
     # Arithmetic, branches and concatenation.
     "add": TrainableModel(
         _module(
-            "self.a = nn.Conv2d(3, 4, 3); self.b = nn.Conv2d(3, 4, 3)", "return self.a(x) + self.b(x)"
+            "self.a = nn.Conv2d(3, 4, 3); self.b = nn.Conv2d(3, 4, 3)",
+            "return self.a(x) + self.b(x)",
         ),
         _IMAGE,
         everywhere(),
@@ -229,8 +227,8 @@ MODELS: dict[str, TrainableModel] = {
     ),
     "concat-of-relus": TrainableModel(
         _module(
-            "self.a = nn.Conv2d(3, 4, 3); self.b = nn.Conv2d(3, 2, 3); self.c = nn.Conv2d(6, 2, 1); "
-            "self.relu = nn.ReLU()",
+            "self.a = nn.Conv2d(3, 4, 3); self.b = nn.Conv2d(3, 2, 3); "
+            "self.c = nn.Conv2d(6, 2, 1); self.relu = nn.ReLU()",
             "return self.c(torch.cat([self.relu(self.a(x)), F.relu(self.b(x))], 1))",
         ),
         _IMAGE,
@@ -238,8 +236,8 @@ MODELS: dict[str, TrainableModel] = {
     ),
     "concat-mixed": TrainableModel(
         _module(
-            "self.a = nn.Conv2d(3, 4, 3); self.b = nn.Conv2d(3, 2, 3); self.c = nn.Conv2d(6, 2, 1); "
-            "self.relu = nn.ReLU()",
+            "self.a = nn.Conv2d(3, 4, 3); self.b = nn.Conv2d(3, 2, 3); "
+            "self.c = nn.Conv2d(6, 2, 1); self.relu = nn.ReLU()",
             "return self.c(torch.cat([self.relu(self.a(x)), self.b(x)], 1))",
         ),
         _IMAGE,
@@ -290,9 +288,7 @@ MODELS: dict[str, TrainableModel] = {
     "identity": TrainableModel(
         _layers(_LINEAR, "nn.Identity()", "nn.Linear(5, 3)"), _ROWS, everywhere()
     ),
-    "bn-alone": TrainableModel(
-        _layers("nn.BatchNorm2d(3)", _CONV), _IMAGE, everywhere()
-    ),
+    "bn-alone": TrainableModel(_layers("nn.BatchNorm2d(3)", _CONV), _IMAGE, everywhere()),
     "sigmoid-gate": TrainableModel(
         _module(
             "self.a = nn.Linear(6, 6); self.b = nn.Linear(6, 6)",
@@ -377,7 +373,9 @@ MODELS: dict[str, TrainableModel] = {
         everywhere(weight_dtype="qint4"),
         target="iOS18",
     ),
-    "unsigned": TrainableModel(_layers(_CONV, "nn.ReLU()"), _IMAGE, everywhere(weight_dtype="quint8")),
+    "unsigned": TrainableModel(
+        _layers(_CONV, "nn.ReLU()"), _IMAGE, everywhere(weight_dtype="quint8")
+    ),
     "unsigned-4-bit": TrainableModel(
         _layers(_LINEAR, "nn.ReLU()", "nn.Linear(5, 3)"),
         _ROWS,
