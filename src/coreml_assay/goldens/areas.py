@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from coreml_assay.goldens.linear_quantizer import LinearQuantizerCases
 from coreml_assay.goldens.weights import WeightCases
 
 CASES: dict[str, type[msgspec.Struct]] = {
     "weights": WeightCases,
+    "linear-quantizer": LinearQuantizerCases,
 }
 """Area -> what its file of cases holds; each field is a tuple of cases of one kind."""

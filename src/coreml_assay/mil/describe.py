@@ -27,7 +27,7 @@ def describe(program: Program) -> list[str]:
     """
     lines: list[str] = []
     for name, function in sorted(program.functions.items()):
-        inputs = ", ".join(f"{key}: {_type(var)}" for key, var in function.inputs.items())
+        inputs = ", ".join(f"{key}: {shown_type(var)}" for key, var in function.inputs.items())
         lines.append(f"function {name}({inputs}) for {function.opset_version.name}")
         lines += _describe_block(function)
         lines.append(_outputs(function))
@@ -75,7 +75,7 @@ def _describe_block(block: Block) -> list[str]:
     lines = []
     for operation in block.operations:
         for inner in operation.blocks:
-            inputs = ", ".join(f"{var.name}: {_type(var)}" for var in inner.inputs)
+            inputs = ", ".join(f"{var.name}: {shown_type(var)}" for var in inner.inputs)
             lines.append(f"block of {operation.name}({inputs})")
             lines += [*_describe_block(inner), _outputs(inner)]
         if operation.op_type != "const":
@@ -88,7 +88,7 @@ def _describe_operation(operation: Operation) -> str:
     inputs = ", ".join(
         f"{key}={_input(var, named)}" for key, var in sorted(operation.inputs.items())
     )
-    outputs = ", ".join(f"{var.name}: {_type(var)}" for var in operation.outputs)
+    outputs = ", ".join(f"{var.name}: {shown_type(var)}" for var in operation.outputs)
     return f"{operation.op_type} {operation.name}({inputs}) -> {outputs}"
 
 
@@ -98,11 +98,12 @@ def _input(value: Any, named: bool) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_input(item, named) for item in value) + "]"
     if value.op is not None and value.op.op_type == "const":
-        return f"{value.name}:{_value(value)}" if named else _value(value)
+        return f"{value.name}:{shown_value(value)}" if named else shown_value(value)
     return str(value.name)
 
 
-def _value(var: Any) -> str:
+def shown_value(var: Any) -> str:
+    """A constant by dtype, shape and content, a long one by the digest of its content."""
     value = var.val
     if not isinstance(value, (np.ndarray, np.generic)):
         return repr(value)
@@ -114,7 +115,8 @@ def _value(var: Any) -> str:
     return f"{kind} sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _type(var: Any) -> str:
+def shown_type(var: Any) -> str:
+    """Dtype and shape of a value."""
     shape = getattr(var, "shape", None)
     return _dtype(var) if shape is None else f"{_dtype(var)}[{', '.join(map(_length, shape))}]"
 
