@@ -21,6 +21,7 @@ from coreml_assay.conformance.registry import check_count
 from coreml_assay.conformance.runner import Cancelled, run_suite
 from coreml_assay.implementations import Face, Implementation, faces, load_implementation
 from coreml_assay.mil.program import PackageError, load_program, open_package
+from coreml_assay.numerics import native
 from coreml_assay.records import Agreement, Environment, ModelRun, Record, SuiteRun
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -109,6 +110,7 @@ def environment() -> Environment:
         machine=platform.machine(),
         cpu_count=os.cpu_count() or 1,
         packages=dict(sorted(installed.items())),
+        kernels=native.active(),
     )
 
 

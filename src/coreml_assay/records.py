@@ -44,6 +44,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     machine: str
     cpu_count: int
     packages: dict[str, str]  # distribution name -> version
+    kernels: str = ""  # instruction set of the compiled kernels, or "none: " and why
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

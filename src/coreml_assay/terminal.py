@@ -85,6 +85,8 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
         console.print(f"[red]-[/red] {escape(reason.sentence)}")
     if len(verdict.reasons) > _SHOWN_REASONS:
         console.print(f"  and {len(verdict.reasons) - _SHOWN_REASONS} more, in the report")
+    if record.environment.kernels:
+        console.print(f"compiled kernels: {escape(record.environment.kernels)}")
     if report is not None:
         console.print(f"report: {escape(str(report / 'index.html'))}", soft_wrap=True)
     style = "green" if verdict.status is Status.PASS else "red"
