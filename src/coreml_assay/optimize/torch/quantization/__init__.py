@@ -1,6 +1,12 @@
 """Quantization of PyTorch models."""
 
 from coreml_assay.optimize.torch.optimization_config import QuantizationGranularity
+from coreml_assay.optimize.torch.quantization._linear_config import (
+    LinearQuantizerConfig,
+    ModuleLinearQuantizerConfig,
+    ObserverType,
+)
+from coreml_assay.optimize.torch.quantization.linear_quantizer import LinearQuantizer
 from coreml_assay.optimize.torch.quantization.post_training_quantization import (
     ModulePostTrainingQuantizerConfig,
     PostTrainingQuantizer,
@@ -9,6 +15,10 @@ from coreml_assay.optimize.torch.quantization.post_training_quantization import 
 from coreml_assay.optimize.torch.quantization.quantization_config import QuantizationScheme
 
 __all__ = [
+    "LinearQuantizer",
+    "LinearQuantizerConfig",
+    "ModuleLinearQuantizerConfig",
+    "ObserverType",
     "ModulePostTrainingQuantizerConfig",
     "PostTrainingQuantizer",
     "PostTrainingQuantizerConfig",
