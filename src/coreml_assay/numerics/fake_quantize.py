@@ -9,6 +9,7 @@ Source: straight-through estimation, arXiv 1308.3432; LSQ, arXiv 1902.08153; LSQ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,6 +50,9 @@ def parameters_of_range(
     return scale, zero_point.clamp(grid.lowest, grid.highest)
 
 
+Combine = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
 class RangeObserver(nn.Module):
     """Keeps the range of what it sees: of everything, or of each channel.
 
@@ -87,14 +91,17 @@ class RangeObserver(nn.Module):
             low, high = torch.aminmax(values.movedim(self.axis, 0).flatten(1), dim=1)
         low, high = self._agreed(low.reshape(-1), high.reshape(-1))
         if self.has_seen_data:
-            low, high = self._updated(self.min_val, low, min), self._updated(self.max_val, high, max)
+            low, high = (
+                self._updated(self.min_val, low, min),
+                self._updated(self.max_val, high, max),
+            )
         self.min_val.copy_(low)
         self.max_val.copy_(high)
         return x
 
-    def _updated(self, old: torch.Tensor, new: torch.Tensor, wider: Any) -> torch.Tensor:
+    def _updated(self, old: torch.Tensor, new: torch.Tensor, wider: Combine) -> torch.Tensor:
         if self.update == "min_max":
-            return torch.minimum(old, new) if wider is min else torch.maximum(old, new)
+            return wider(old, new)
         if self.update == "moving_average_min_max":
             return old + 0.01 * (new - old)
         return 0.9 * old + 0.1 * new
@@ -114,6 +121,7 @@ class FakeQuantizerBase(nn.Module):
     Attributes:
         grid: the codes.
         symmetric: whether the zero point is the middle of the grid.
+        milestones: the steps at which a quantizer's schedule switches it, None for never.
         fake_quant_enabled: uint8, shape (1,); whether forward rounds.
         observer_enabled: uint8, shape (1,); whether forward observes.
     """
@@ -122,6 +130,7 @@ class FakeQuantizerBase(nn.Module):
         super().__init__()
         self.grid = grid
         self.symmetric = symmetric
+        self.milestones: list[int] | None = None
         self.register_buffer("fake_quant_enabled", torch.ones(1, dtype=torch.uint8))
         self.register_buffer("observer_enabled", torch.ones(1, dtype=torch.uint8))
 
@@ -142,7 +151,7 @@ class FakeQuantizerBase(nn.Module):
         raise NotImplementedError
 
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
-        """x on the grid of the final parameters, whatever is switched on."""
+        """X on the grid of the final parameters, whatever is switched on."""
         scale, zero_point = self.final_parameters()
         lowest, highest = self.grid.lowest, self.grid.highest
         if self.channel_axis is None:
@@ -168,9 +177,11 @@ class FixedFakeQuantizer(FakeQuantizerBase):
         self.register_buffer("zero_point", torch.tensor([zero_point], dtype=torch.int32))
 
     def final_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero point as they are."""
         return self.scale, self.zero_point
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """X on the grid, if simulating."""
         return self.rounded(x) if self.fake_quant_enabled[0] else x
 
 
@@ -191,16 +202,20 @@ class FakeQuantizer(FakeQuantizerBase):
 
     @property
     def channel_axis(self) -> int | None:
+        """The observer's."""
         return self.activation_post_process.axis
 
     @property
     def has_parameters(self) -> bool:
+        """Whether the observer has seen anything."""
         return self.activation_post_process.has_seen_data
 
     def final_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero point as they are."""
         return self.scale, self.zero_point
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x, observed if observing, and on the grid if simulating."""
         if self.observer_enabled[0]:
             self.observe(x)
         return self.rounded(x) if self.fake_quant_enabled[0] else x
@@ -241,21 +256,23 @@ class LearnableFakeQuantizer(FakeQuantizer):
 
     def __init__(self, grid: Grid, symmetric: bool, observer: RangeObserver) -> None:
         super().__init__(grid, symmetric, observer)
-        scale, zero_point = self.scale, self.zero_point.float()
-        del self.scale, self.zero_point
-        self.scale = nn.Parameter(scale)
-        self.zero_point = nn.Parameter(zero_point, requires_grad=not symmetric)
+        for name, learns in (("scale", True), ("zero_point", not symmetric)):
+            start = self._buffers.pop(name).float()
+            self.register_parameter(name, nn.Parameter(start, requires_grad=learns))
 
     def final_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What was learned, the zero point rounded to a code."""
         scale = self.scale.detach().clamp(min=EPSILON)
         zero_point = self.zero_point.detach().round().clamp(self.grid.lowest, self.grid.highest)
         return scale, zero_point.to(torch.int32)
 
     def observe(self, x: torch.Tensor) -> None:
+        """Take x into the range and set what is learned by it."""
         with torch.no_grad():
             super().observe(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x, observed if observing, and on the grid if simulating."""
         if self.observer_enabled[0]:
             self.observe(x)
         if not self.fake_quant_enabled[0]:

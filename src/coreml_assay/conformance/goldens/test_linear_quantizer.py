@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -20,7 +23,16 @@ from coreml_assay.mil.describe import first_difference
 from coreml_assay.numerics.blocks import Array
 
 GOLDENS = frozen_goldens("coremltools-9.0/linear-quantizer")
+# What these three hold cannot be asked of another implementation.
+NOT_COMPARED = {
+    "dropout": "what is dropped depends on the random numbers that preparing happens to draw",
+    "bn-alone": "the batch norm should be frozen: lq-batch-norm-alone",
+    "transposed-bn-relu": "the channels should be those of the output: lq-transposed-norm",
+}
+COMPARED = [case for case in GOLDENS.cases.calibrated if case.name not in NOT_COMPARED]
 every_model = pytest.mark.parametrize("case", GOLDENS.cases.calibrated, ids=lambda case: case.name)
+
+every_compared_model = pytest.mark.parametrize("case", COMPARED, ids=lambda case: case.name)
 
 
 def _expect_close(subject: Subject, found: Array, expected: Array, what: str) -> None:
@@ -48,7 +60,7 @@ def test_placement(torch_subject: Subject, case: CalibratedCase) -> None:
 
 
 @pytest.mark.clause("L.26")
-@every_model
+@every_compared_model
 def test_activations(torch_subject: Subject, case: CalibratedCase) -> None:
     found = calibrated(torch_subject, case.name)
     torch_subject.extend_snippet("print(activation_parameters(found.prepared))\n")
@@ -65,7 +77,7 @@ def test_activations(torch_subject: Subject, case: CalibratedCase) -> None:
 
 
 @pytest.mark.clause("L.26")
-@every_model
+@every_compared_model
 def test_weights(torch_subject: Subject, case: CalibratedCase) -> None:
     found = calibrated(torch_subject, case.name)
     torch_subject.extend_snippet("print(layer_weights(found))\n")
@@ -92,10 +104,15 @@ def test_weights(torch_subject: Subject, case: CalibratedCase) -> None:
         )
 
 
+def _unnamed(structure: Sequence[str]) -> list[str]:
+    """A structure without its inputs' names, which PyTorch's tracer takes from local variables."""
+    return [re.sub(r"= input \w+:", "= input:", line) for line in structure]
+
+
 @pytest.mark.clause("L.27")
 @pytest.mark.parametrize(
     "case",
-    [case for case in GOLDENS.cases.calibrated if case.program],
+    [case for case in COMPARED if case.program],
     ids=lambda case: case.name,
 )
 def test_programs(torch_subject: Subject, case: CalibratedCase) -> None:
@@ -104,7 +121,7 @@ def test_programs(torch_subject: Subject, case: CalibratedCase) -> None:
         "from coreml_assay.mil.structure import structure\n"
         "print(*structure(convert(entry, found.finalized)), sep='\\n')\n"
     )
-    difference = first_difference(list(case.program), found.structure)
+    difference = first_difference(_unnamed(case.program), _unnamed(found.structure))
     torch_subject.expect(
         difference is None, "the program differs from the golden", "no difference", difference
     )

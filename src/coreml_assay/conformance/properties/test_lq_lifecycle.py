@@ -143,6 +143,15 @@ def _statistics(model: Any) -> list[Any]:
 
 
 @pytest.mark.clause("L.16")
+def test_a_batch_norm_on_its_own_freezes_too(torch_subject: Subject) -> None:
+    source = "model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 4, 3))"
+    options = with_options(milestones=[0, -1, -1, 0])
+    found = prepare(torch_subject, source, options, (2, 3, 6, 6))
+    found.step()
+    torch_subject.expect_equal(_statistics_move(found), False, "whether statistics move")
+
+
+@pytest.mark.clause("L.16")
 def test_without_milestones_a_step_changes_nothing(torch_subject: Subject) -> None:
     found = prepare(torch_subject, CONV_BN, {}, (2, 3, 6, 6))
     for count in range(3):

@@ -172,6 +172,18 @@ def test_channels_of_a_transposed_convolution_are_its_outputs(
     _expect_weight(torch_subject, found, channels, options)
 
 
+@pytest.mark.clause("L.28")
+def test_channels_of_a_normalized_transposed_convolution_are_its_outputs(
+    torch_subject: Subject,
+) -> None:
+    weight = np.linspace(-3, 2, 2 * 5 * 2, dtype=np.float32).reshape(2, 5, 2, 1)
+    source = with_weights("torch.nn.ConvTranspose2d(2, 5, (2, 1))", {"weight": weight})
+    source = f"{source}\nmodel = torch.nn.Sequential(model, torch.nn.BatchNorm2d(5))"
+    found = prepare(torch_subject, source, {}, (2, 2, 3, 3))
+    found.run(np.ones((2, 2, 3, 3), np.float32))
+    torch_subject.expect_equal(found.weight("0").scale.size, 5, "the number of scales")
+
+
 def _expect_weight(subject: Subject, found: Prepared, channels: Array, options: object) -> None:
     """Fail unless the parameters are those of the channels, one a row."""
     chosen = options["global_config"]  # type: ignore[index]

@@ -29,7 +29,7 @@ class QuantizeDequantize(nn.Module):
         self.register_buffer("zero_point", zero_point.detach().clone().reshape(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x on its grid."""
+        """X on its grid."""
         codes = torch.quantize_per_tensor(x, self.scale, self.zero_point, torch.quint8)
         return codes.dequantize()
 

@@ -4,7 +4,7 @@ A fake quantizer is in one of the states observing and simulating, each on or of
 free or frozen. With milestones (a, b, c, d) all are off and free at first. At the step whose number
 (counted from 0) is
 
-    a: observing goes on      b: simulating goes on      c: observing goes off      d: batch norm freezes
+    a: observing goes on, b: simulating goes on, c: observing goes off, d: batch norm freezes
 
 in this order, so that equal numbers combine; -1 is never. What has no milestones stays on.
 

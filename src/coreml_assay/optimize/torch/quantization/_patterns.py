@@ -152,11 +152,8 @@ _MODULES: dict[type[nn.Module], Role] = {
 }
 
 _KNOWN_RANGES: dict[Any, tuple[float, int]] = {
-    **dict.fromkeys(
-        (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, torch.sigmoid, F.hardsigmoid, F.softmax),
-        (1 / 256, 0),
-    ),
-    **dict.fromkeys((nn.Tanh, torch.tanh), (2 / 256, 128)),
+    **dict.fromkeys((nn.Sigmoid, nn.Hardsigmoid, nn.Softmax), (1 / 256, 0)),
+    nn.Tanh: (2 / 256, 128),
 }
 
 _NON_NEGATIVE = (nn.ReLU, nn.ReLU6, *RELU_FUNCTIONS)

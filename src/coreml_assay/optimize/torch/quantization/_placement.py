@@ -55,6 +55,7 @@ class _Placement:
         self.quantized: dict[fx.Node, fx.Node] = {}
         self.non_negative: set[fx.Node] = set()
         self.joined: dict[fx.Node, fx.Node] = {}  # an activation -> the arithmetic before it
+        self.dropped: dict[fx.Node, fx.Node] = {}  # a dropout -> the value it takes from
         self.count = 0
 
     def visit(self, node: fx.Node) -> None:
@@ -70,7 +71,8 @@ class _Placement:
         if node not in self.joined:
             self._quantize_inputs(node, config)
         if role is Role.DROPS:
-            self.count += 1  # its quantizer is taken away again, its number is not
+            self.count += 1  # it counts as if it had a quantizer
+            self.dropped[node] = self._source(node.args[0])
             return
         if not node.meta["val_is_float"]:
             return
@@ -83,26 +85,32 @@ class _Placement:
         elif role is Role.JOINS:
             self._join(node)
         else:
-            self._quantize_output(node, kind, layer, config)
+            self._quantize_output(node, kind, config)
 
     def _quantize_inputs(self, node: fx.Node, config: ModuleLinearQuantizerConfig) -> None:
         takes = node.all_input_nodes if role_of(node.target) is Role.JOINS else _tensors(node)
         for value in takes:
-            if value in self.quantized.values() or not value.meta.get("val_is_float"):
+            settled = value in self.quantized.values() or value in self.dropped
+            if settled or not value.meta.get("val_is_float"):
                 continue
             if value not in self.quantized:
-                kind = kind_of(value, self.modules)
+                kind = self._output_kind(value)
                 self._insert(value, config, is_non_negative(kind), known_range(kind))
             node.replace_input_with(value, self.quantized[value])
 
     def _quantize_output(
-        self, node: fx.Node, kind: Any, layer: Any, config: ModuleLinearQuantizerConfig
+        self, node: fx.Node, kind: Any, config: ModuleLinearQuantizerConfig
     ) -> None:
-        act = layer.act if isinstance(layer, TrainableLayer) else None
-        last = kind if act is None else type(act)
+        last = self._output_kind(node)
         non_negative = is_non_negative(last) or self._adds_non_negatives(node, kind)
         quantizer = self._insert(node, config, non_negative, known_range(last))
         node.replace_all_uses_with(quantizer, delete_user_cb=lambda user: user is not quantizer)
+
+    def _output_kind(self, node: fx.Node) -> Any:
+        """The class or function that a node's output comes from last."""
+        layer = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        act = layer.act if isinstance(layer, TrainableLayer) else None
+        return kind_of(node, self.modules) if act is None else type(act)
 
     def _adds_non_negatives(self, node: fx.Node, kind: Any) -> bool:
         if kind not in ADDITIONS + PRODUCTS:
@@ -135,8 +143,9 @@ class _Placement:
         return node
 
     def _source(self, node: Any) -> Any:
-        """The value behind a call of a fake quantizer."""
-        return node.args[0] if node in self.quantized.values() else node
+        """The value behind a call of a fake quantizer or of dropout."""
+        node = node.args[0] if node in self.quantized.values() else node
+        return self.dropped.get(node, node)
 
     def _share(self, node: fx.Node, source: Any) -> None:
         """Give a node's output the quantizer of another value."""
@@ -153,15 +162,15 @@ class _Placement:
         sources = [source for source in sources if source in self.quantized]
         if not sources:
             return
-        first = sources[0]
         if not all(source in self.non_negative for source in sources):
             self.non_negative.difference_update(sources)
             config = self.config_of(node)
             assert config is not None
-            self._set(first, _fake_quantizers.for_activation(config, non_negative=False, known=None))
-        for source in sources[1:]:
-            self._set(source, self.modules[str(self.quantized[first].target)])
-        self._share(node, first)
+            shared = _fake_quantizers.for_activation(config, non_negative=False, known=None)
+            for source in sources:
+                self._set(source, shared)
+        # Ranges from zero on stay apart but for the first's, which is the output's.
+        self._share(node, sources[0])
 
     def _set(self, value: fx.Node, module: nn.Module) -> None:
         """Replace a value's quantizer, and with it those that shared it."""

@@ -60,6 +60,7 @@ def trace(
         graph = tracer.trace(model)
     except Exception as error:
         raise ValueError(_explanation(model, tracer.failed, error)) from error
+    graph._tracer_cls = None  # else unpickling would trace by ours, without its arguments
     traced = fx.GraphModule(model, graph, type(model).__name__)
     _run(traced, example_inputs)
     return traced

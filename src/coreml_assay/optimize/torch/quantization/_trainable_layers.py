@@ -79,10 +79,15 @@ class TrainableLayer(nn.Module):
         after = 0 if isinstance(self, nn.Linear) else self.weight.ndim - 2
         return channels.reshape([-1, *[1] * after])
 
+    def _folded_factor(self) -> torch.Tensor:
+        bn: Any = self.bn
+        factor: torch.Tensor = (bn.weight * torch.rsqrt(bn.running_var + bn.eps)).detach()
+        return factor
+
     def folded_weight(self) -> torch.Tensor:
         """The weight with batch norm in it, before it is rounded."""
         weight: torch.Tensor = self.weight.detach()
-        return weight if self.bn is None else weight * self._along_weight(self._factor().detach())
+        return weight if self.bn is None else weight * self._along_weight(self._folded_factor())
 
     def folded_bias(self) -> torch.Tensor | None:
         """The bias with batch norm in it."""
@@ -91,7 +96,7 @@ class TrainableLayer(nn.Module):
             return bias
         bn: Any = self.bn
         centred = (0 if bias is None else bias) - bn.running_mean
-        folded: torch.Tensor = (centred * self._factor() + bn.bias).detach()
+        folded: torch.Tensor = (centred * self._folded_factor() + bn.bias).detach()
         return folded
 
 
@@ -225,7 +230,7 @@ def plain_layer(layer: TrainableLayer, weight: torch.Tensor, bias: torch.Tensor 
 
 def _shallow_copy(layer: nn.Module, kind: type[nn.Module]) -> nn.Module:
     """A module of another class with the same parameters, in dictionaries of its own."""
-    made = kind.__new__(kind)
+    made = nn.Module.__new__(kind)
     made.__dict__ = {
         name: copy.copy(value) if isinstance(value, dict) else value
         for name, value in layer.__dict__.items()

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+import attrs
 import torch
 from torch import fx, nn
 
@@ -54,6 +55,7 @@ class LinearQuantizer(BaseModelOptimizer):
 
     _supported_modules: ClassVar[tuple[type[nn.Module], ...]] = tuple(TRAINABLE)
     _config_class: ClassVar[type[Any]] = LinearQuantizerConfig
+    _config: LinearQuantizerConfig
 
     def __init__(self, model: nn.Module, config: LinearQuantizerConfig | None = None) -> None:
         super().__init__(model, LinearQuantizerConfig() if config is None else config)
@@ -86,7 +88,8 @@ class LinearQuantizer(BaseModelOptimizer):
         prepared = trace(given, example, self._config.non_traceable_module_names)
         modules = dict(prepared.named_modules(remove_duplicate=False))
         layer_configs = {
-            name: self._config.get_module_config(name, module) for name, module in modules.items()
+            name: self._with_milestones(self._config.get_module_config(name, module))
+            for name, module in modules.items()
         }
         fuse(prepared, lambda name, layer: _for_weight(layer, layer_configs[name]))
         place(prepared, lambda node: self._config_of(node, layer_configs))
@@ -103,7 +106,19 @@ class LinearQuantizer(BaseModelOptimizer):
     ) -> ModuleLinearQuantizerConfig | None:
         if node.op == "call_module":
             return layer_configs[str(node.target)]
-        return self._config.of_function(node.target)
+        return self._with_milestones(self._config.of_function(node.target))
+
+    def _with_milestones(
+        self, config: ModuleLinearQuantizerConfig | None
+    ) -> ModuleLinearQuantizerConfig | None:
+        """An entry without milestones has those of the default."""
+        if config is None or config.milestones is not None:
+            return config
+        return attrs.evolve(
+            config,
+            weight_dtype=config.as_dict()["weight_dtype"],
+            milestones=self._config.default.milestones,
+        )
 
     def _keep_attributes(self, source: nn.Module, target: nn.Module) -> None:
         """Copy preserved attributes from a model to what was made of it."""
@@ -215,7 +230,7 @@ def _example(given: Any) -> tuple[Any, ...]:
 
 def _become(given: nn.Module, prepared: fx.GraphModule) -> Any:
     """Turn one model into another: whoever holds it holds the other from now on."""
-    given.__class__ = prepared.__class__  # type: ignore[assignment]
+    given.__class__ = prepared.__class__
     given.__dict__ = prepared.__dict__
     return given
 
