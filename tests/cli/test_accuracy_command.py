@@ -41,10 +41,10 @@ def test_a_model_of_ones_own(own, tmp_path):
     np.savez(tmp_path / "data.npz", **{name: samples})
     result = run(package, "--data", tmp_path / "data.npz", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    for line in result.output.splitlines():
+    for line in result.stdout.splitlines():
         assert len(line) <= 80 or line.startswith("report:"), line
     assert "Outputs of mine (5 samples of data.npz, which also calibrate)" in " ".join(
-        result.output.split()
+        result.stdout.split()
     )
     record = read_record(tmp_path / "out/record.json")
     assert {each.configuration for each in record.accuracy} >= {"W8A8", "int4 per channel"}
