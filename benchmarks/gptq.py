@@ -1,5 +1,8 @@
 """GPTQ on square layers: Hessian, factor, sweep, and all of it; uint4 in blocks of 128."""
 
+# asv reads lists, and coremltools is what we compare with.
+# ruff: noqa: RUF012, TID251
+
 import torch
 from coremltools.optimize.torch.layerwise_compression.algorithms import GPTQ, ModuleGPTQConfig
 
