@@ -48,7 +48,7 @@ def _network() -> Any:
     import torch
     from torch import nn
 
-    class PReLU(nn.Module):  # type: ignore[misc]
+    class PReLU(nn.Module):
         """Written out, because Core ML's takes no matrix."""
 
         def __init__(self, channels: int) -> None:
@@ -59,7 +59,7 @@ def _network() -> Any:
             a = self.weight.reshape(1, -1, *[1] * (x.dim() - 2))
             return torch.relu(x) - a * torch.relu(-x)
 
-    class RNet(nn.Module):  # type: ignore[misc]
+    class RNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv1, self.prelu1 = nn.Conv2d(3, 28, 3), PReLU(28)
