@@ -15,12 +15,12 @@ from coreml_assay.numerics.gptq import kernel
 from coreml_assay.numerics.gptq.factor import Factor, factorize
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import plan
-from coreml_assay.numerics.gptq.spec import GPTQError, GPTQResult, GPTQSpec
+from coreml_assay.numerics.gptq.spec import GPTQError, GPTQResult, GPTQSpec, is_finite
 from coreml_assay.numerics.gptq.sweep import inverse_blocks, sweep
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 
-_ROWS = 512  # in a slice, for the compiled kernel
-_ROWS_WITHOUT_KERNEL = 2048  # where each operation of PyTorch on a column costs its start as well
+_ROWS = 256  # in a slice, for the compiled kernel
+_ROWS_WITHOUT_KERNEL = 1024  # where each operation of PyTorch on a column costs its start as well
 _LARGE_EXPONENT = 60  # weights below 2**60 overflow nowhere on the way
 
 
@@ -104,7 +104,7 @@ def _check(weight: torch.Tensor, hessian: torch.Tensor, spec: GPTQSpec) -> None:
             raise GPTQError(f"the {name} must be float32, got {tensor.dtype}")
     if weight.device != hessian.device:
         raise GPTQError(f"the weight is on {weight.device}, the Hessian on {hessian.device}")
-    if not torch.isfinite(weight).all():
+    if not is_finite(weight):
         kind = "NaN" if torch.isnan(weight).any() else "infinite values"
         raise GPTQError(f"the weight holds {kind}")
     if spec.block_columns is not None and columns % spec.block_columns:
