@@ -19,6 +19,7 @@ from coreml_assay.conformance.layerwise_quantizing import (
     random_weight,
     run,
     samples_of,
+    zero_points,
 )
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.torch_quantizing import expect_left, expect_quantized, torch
@@ -223,7 +224,7 @@ def test_metadata(torch_subject: Subject) -> None:
     torch_subject.expect_equal(version is not None and int(version), 1, "metadata_version")
     torch_subject.expect_equal((weight.n_bits, weight.compression_types), (4, (3,)), "metadata")
     torch_subject.expect_equal(
-        sorted(set(np.ravel(weight.zero_point).tolist())),
+        sorted(set(zero_points(weight).ravel().tolist())),
         [8],
         "the symmetric zero point",
     )
