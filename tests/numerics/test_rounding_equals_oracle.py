@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from coreml_assay.conformance.strategies import GRIDS, ordinary_floats
-from coreml_assay.numerics import Grid, choose_qparams, quantize, round_to_nearest
-from coreml_assay.numerics import native
+from coreml_assay.numerics import Grid, choose_qparams, native, quantize, round_to_nearest
 from coreml_assay.numerics import rounding as module
 
 PATHS = ("0", *native.available())  # numpy, and the kernels of every instruction set here
@@ -115,7 +114,7 @@ def test_a_row_too_long_for_a_slice_is_cut(monkeypatch):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize(
-    "shape, blocks", [((3, 700), (1, 0)), ((96, 300), (32, 1)), ((9, 64), (1, 32))]
+    ("shape", "blocks"), [((3, 700), (1, 0)), ((96, 300), (32, 1)), ((9, 64), (1, 32))]
 )
 def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, shape, blocks):
     monkeypatch.setenv(native.VARIABLE, path)

@@ -11,14 +11,16 @@ import math
 import attrs
 import torch
 
+from coreml_assay.numerics.gptq import kernel
 from coreml_assay.numerics.gptq.factor import Factor, factorize
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import plan
-from coreml_assay.numerics.gptq.spec import GPTQError, GPTQResult, GPTQSpec
-from coreml_assay.numerics.gptq.sweep import sweep
+from coreml_assay.numerics.gptq.spec import GPTQError, GPTQResult, GPTQSpec, is_finite
+from coreml_assay.numerics.gptq.sweep import inverse_blocks, sweep
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 
-_ROWS = 512  # in a slice
+_ROWS = 256  # in a slice, for the compiled kernel
+_ROWS_WITHOUT_KERNEL = 1024  # where each operation of PyTorch on a column costs its start as well
 _LARGE_EXPONENT = 60  # weights below 2**60 overflow nowhere on the way
 
 
@@ -51,7 +53,8 @@ def quantize(weight: torch.Tensor, hessian: torch.Tensor, spec: GPTQSpec) -> GPT
 def quantize_with_factor(weight: torch.Tensor, factor: Factor, spec: GPTQSpec) -> GPTQResult:
     """The sweep of `quantize` alone, under a Hessian that has been factorized."""
     weight = weight.detach()
-    _, exponent = math.frexp(float(weight.abs().max()))
+    low, high = torch.aminmax(weight)
+    _, exponent = math.frexp(max(-float(low), float(high)))
     if exponent > _LARGE_EXPONENT:  # a power of two changes no digit
         small = quantize_with_factor(weight * 2.0**-exponent, factor, spec)
         scaled = {"scale": small.scale * 2.0**exponent, "weight": small.weight * 2.0**exponent}
@@ -72,10 +75,13 @@ def quantize_with_factor(weight: torch.Tensor, factor: Factor, spec: GPTQSpec) -
     steps = plan(
         columns, spec.processing_group_size, None if spec.scales_come_first else spec.block_columns
     )
-    height = rows if spec.per_tensor else _ROWS  # rows that share a scale go together
+    inverses = [] if spec.scales_come_first else inverse_blocks(factor.unit_lower, block)
+    height = _ROWS if kernel.available(weight.device) else _ROWS_WITHOUT_KERNEL
+    if spec.per_tensor:
+        height = rows  # rows that share a scale go together
 
     def sweep_slice(start: int) -> None:
-        sweep(weight, slice(start, start + height), factor, spec, rounder, steps, result)
+        sweep(weight, slice(start, start + height), factor, spec, rounder, steps, inverses, result)
 
     with shared_among_threads() as for_each:
         for_each(sweep_slice, range(0, rows, height))
@@ -98,7 +104,7 @@ def _check(weight: torch.Tensor, hessian: torch.Tensor, spec: GPTQSpec) -> None:
             raise GPTQError(f"the {name} must be float32, got {tensor.dtype}")
     if weight.device != hessian.device:
         raise GPTQError(f"the weight is on {weight.device}, the Hessian on {hessian.device}")
-    if not torch.isfinite(weight).all():
+    if not is_finite(weight):
         kind = "NaN" if torch.isnan(weight).any() else "infinite values"
         raise GPTQError(f"the weight holds {kind}")
     if spec.block_columns is not None and columns % spec.block_columns:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import attrs
 import torch
 
-from coreml_assay.numerics.gptq.spec import GPTQError
+from coreml_assay.numerics.gptq.spec import GPTQError, is_finite
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 
 _BLOCK = 256  # columns eliminated at once
@@ -68,7 +68,7 @@ def factorize(hessian: torch.Tensor, dampening: float, activation_order: bool) -
             with the largest dampening.
     """
     diagonal = hessian.diagonal().clone()
-    if not torch.isfinite(hessian).all():
+    if not is_finite(hessian):
         raise GPTQError("the Hessian holds NaN or infinite values")
     if (diagonal < 0).any():
         raise GPTQError("the Hessian has a negative diagonal, which no sum of squares has")

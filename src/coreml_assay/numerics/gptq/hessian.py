@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from coreml_assay.numerics.gptq.spec import GPTQError
+from coreml_assay.numerics.gptq.spec import GPTQError, is_finite
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 
 _TILE = 256  # columns; large enough for a matrix product, small enough to waste little
@@ -73,8 +73,7 @@ class Hessian:
         self.samples += len(samples)
 
     def _check_finite(self, samples: torch.Tensor) -> None:
-        low, high = torch.aminmax(samples.detach())
-        if torch.isfinite(low) and torch.isfinite(high):
+        if is_finite(samples.detach()):
             return
         for index, sample in enumerate(samples):
             if not torch.isfinite(sample).all():

@@ -74,7 +74,7 @@ class Rounder:
         if self.levels is not None:
             torch.mul(self.levels[codes.long()], scale, out=out)
         else:
-            torch.sub(codes, zero, out=out).mul_(scale)
+            out.copy_(codes).sub_(zero).mul_(scale)
 
     def parameters(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point that spread the codes over the values of each row.

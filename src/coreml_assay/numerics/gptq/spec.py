@@ -103,3 +103,9 @@ class GPTQResult:
     dampening: float
     dampening_raised: int
     lut: torch.Tensor | None = None
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether all elements are finite; needs no memory beside the tensor, which is not empty."""
+    low, high = torch.aminmax(tensor)
+    return bool(torch.isfinite(low) and torch.isfinite(high))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from coreml_assay.numerics.gptq import kernel
 from coreml_assay.numerics.gptq.factor import Factor
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import Compensate, Enter, Round, Step
@@ -21,6 +22,7 @@ def sweep(
     spec: GPTQSpec,
     rounder: Rounder,
     steps: list[Step],
+    inverses: list[torch.Tensor],
     result: GPTQResult,
 ) -> None:
     """Quantize some rows of a weight, and write them into the result.
@@ -32,15 +34,15 @@ def sweep(
         spec: how.
         rounder: of the spec.
         steps: from `plan`.
+        inverses: of the blocks that the steps enter, from `inverse_blocks`.
         result: of all rows.
     """
-    original = weight[rows].t()
+    original = weight[rows].t().contiguous()
     order, columns = factor.order, len(original)
     blocks = result.scale.shape[1]
     size = columns // blocks
-    work = (original if order is None else original[order]).clone(
-        memory_format=torch.contiguous_format
-    )
+    ordered = original if order is None else original[order]
+    work = ordered.clone()
     codes = torch.empty(work.shape, dtype=torch.uint8, device=work.device)
     scale, zero = work.new_empty(blocks, work.shape[1]), work.new_empty(blocks, work.shape[1])
     column_of = torch.arange(columns) if order is None else order.cpu()
@@ -60,14 +62,12 @@ def sweep(
         match step:
             case Enter(start, stop):
                 part = slice(start, stop)
-                choose(
-                    _compensated(work[part], original[part], factor.unit_lower[part, part]), start
-                )
+                choose(_compensated(work[part], original[part], inverses[start // size]), start)
             case Round(start, stop):
                 part = slice(start, stop)
-                round_columns(
+                arguments = (
                     work[part],
-                    original[part if order is None else order[part]].contiguous(),
+                    ordered[part],
                     factor.unit_lower[part, part],
                     scale,
                     zero,
@@ -75,6 +75,8 @@ def sweep(
                     rounder,
                     codes[part],
                 )
+                if not kernel.round_columns(*arguments):
+                    round_columns(*arguments)
             case Compensate(start, middle, stop):
                 lower = factor.unit_lower[middle:stop, start:middle]
                 work[middle:stop].addmm_(lower, work[start:middle])
@@ -94,8 +96,20 @@ def sweep(
     )
 
 
+def inverse_blocks(unit_lower: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """The inverses of the square blocks on the diagonal of a unit lower triangular matrix."""
+    inverses = []
+    for start in range(0, len(unit_lower), size):
+        block = unit_lower[start : start + size, start : start + size]
+        identity = torch.eye(size, device=block.device)
+        inverses.append(
+            torch.linalg.solve_triangular(block, identity, upper=False, unitriangular=True)
+        )
+    return inverses
+
+
 def _compensated(
-    targets: torch.Tensor, original: torch.Tensor, unit_lower: torch.Tensor
+    targets: torch.Tensor, original: torch.Tensor, inverse: torch.Tensor
 ) -> torch.Tensor:
     """A block's weights as all errors made before it would have them, none being made within.
 
@@ -106,10 +120,7 @@ def _compensated(
 
     This is the weight that GPTQ, as published, has in memory at that time.
     """
-    change = torch.linalg.solve_triangular(
-        unit_lower, targets - original, upper=False, unitriangular=True
-    )
-    return change.add_(original)
+    return torch.addmm(original, inverse, targets - original)
 
 
 def _parameters(

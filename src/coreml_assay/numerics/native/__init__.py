@@ -20,7 +20,7 @@ from typing import Any
 
 VARIABLE = "COREML_ASSAY_NATIVE"
 INSTRUCTION_SETS = ("plain", "avx2", "avx512", "neon")
-_INTERFACE = 1  # as in isa.c
+_INTERFACE = 2  # as in isa.c
 _OFF = "0"
 
 Kernel = Callable[..., int]
@@ -71,7 +71,9 @@ def kernel(name: str, *argument_types: Any) -> Kernel | None:
 
 @functools.cache
 def _kernel(name: str, instruction_set: str, argument_types: tuple[Any, ...]) -> Kernel:
-    function = getattr(_library(), f"{name}_{instruction_set}")
+    function = getattr(_library(), f"{name}_{instruction_set}", None)
+    if function is None:
+        raise _NotThereError(f"the kernels were compiled before there was one of {name}")
     function.argtypes = argument_types
     function.restype = ctypes.c_int
     return function  # type: ignore[no-any-return]
