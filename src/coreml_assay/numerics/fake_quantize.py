@@ -91,10 +91,8 @@ class RangeObserver(nn.Module):
             low, high = torch.aminmax(values.movedim(self.axis, 0).flatten(1), dim=1)
         low, high = self._agreed(low.reshape(-1), high.reshape(-1))
         if self.has_seen_data:
-            low, high = (
-                self._updated(self.min_val, low, min),
-                self._updated(self.max_val, high, max),
-            )
+            low = self._updated(self.min_val, low, torch.minimum)
+            high = self._updated(self.max_val, high, torch.maximum)
         self.min_val.copy_(low)
         self.max_val.copy_(high)
         return x
