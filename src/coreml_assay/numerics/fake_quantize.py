@@ -275,16 +275,25 @@ class LearnableFakeQuantizer(FakeQuantizer):
             self.observe(x)
         if not self.fake_quant_enabled[0]:
             return x
-        with torch.no_grad():  # a step of an optimizer may have left the grid
-            self.scale.clamp_(min=EPSILON)
-            if not self.symmetric:
-                self.zero_point.clamp_(self.grid.lowest, self.grid.highest)
+        self._return_to_the_grid()
         factor = (x.numel() / self.scale.numel() * self.grid.highest) ** -0.5
         s = self._against(_ScaledGradient.apply(self.scale, factor), x)
         z = self._against(_ScaledGradient.apply(self.zero_point, factor), x)
         z = z + (z.round() - z).detach()
         v = torch.clamp(x / s + z, self.grid.lowest, self.grid.highest)
         return (v + (v.round() - v).detach() - z) * s
+
+    @torch.no_grad()
+    def _return_to_the_grid(self) -> None:
+        """Undo what a step of an optimizer may have done; set only what has to be.
+
+        What a compiled graph has kept for its backward pass must not be written to.
+        """
+        if (self.scale < EPSILON).any():
+            self.scale.clamp_(min=EPSILON)
+        lowest, highest = self.grid.lowest, self.grid.highest
+        if ((self.zero_point < lowest) | (self.zero_point > highest)).any():
+            self.zero_point.clamp_(lowest, highest)
 
     def _against(self, parameter: Any, x: torch.Tensor) -> torch.Tensor:
         """A parameter shaped to broadcast against x."""

@@ -59,10 +59,14 @@ class TrainableLayer(nn.Module):
         # A channel that batch norm multiplies by zero is computed as if it multiplied by one.
         divisor = torch.where(factor == 0, torch.ones_like(factor), factor)
         weight = self._simulated(self.weight * self._along_weight(divisor))
-        y = self.compute(x, weight, None)
-        y = y / self._along_output(divisor, y)
-        if self.bias is not None:
-            y = y + self._along_output(self.bias, y)
+        quantizer = self.weight_fake_quant
+        if quantizer is None or not quantizer.fake_quant_enabled[0]:
+            y = self.compute(x, self.weight, self.bias)  # nothing was rounded
+        else:
+            y = self.compute(x, weight, None)
+            y = y / self._along_output(divisor, y)
+            if self.bias is not None:
+                y = y + self._along_output(self.bias, y)
         return self.bn(y)  # type: ignore[misc]
 
     def _factor(self) -> torch.Tensor:
