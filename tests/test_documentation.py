@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from coreml_assay.accuracy.own import own_case
 from coreml_assay.conformance.registry import load_clauses
 from coreml_assay.conformance.runner import pytest_arguments
 from coreml_assay.mil.program import save_package
@@ -62,6 +63,17 @@ def test_the_examples_of_the_reference_run_in_order(tmp_path, monkeypatch, capsy
     assert "1 of 2 weights compressed" in capsys.readouterr().out
     assert set(names["outputs"]) == {"w_out"}
     assert list(names["quantizer"].report()) == ["0.weight"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_example_of_ones_own_data_is_data_that_the_command_takes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weight = np.linspace(-1, 1, 1024, dtype=np.float32).reshape(32, 32)
+    save_package(single(weight, "linear"), tmp_path / "my_model.mlpackage")
+    (code,) = blocks(ROOT / "docs/accuracy.md", "python")
+    exec(compile(code, "docs/accuracy.md", "exec"), {})
+    case = own_case(Path("my_model.mlpackage"), Path("data.npz"), None)
+    assert len(case.samples) == 8
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,23 +5,42 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 
 import attrs
 
 import coreml_assay
+from coreml_assay.accuracy.cases import BuiltIn, Case
 from coreml_assay.accuracy.models import SHIPPED
+from coreml_assay.accuracy.outputs import measure_case
+from coreml_assay.accuracy.sensitivity import sensitivities
 from coreml_assay.accuracy.weights import CONFIGURATIONS, measure
 from coreml_assay.conformance.agreement import compare
 from coreml_assay.conformance.registry import check_count
 from coreml_assay.conformance.runner import Cancelled, run_suite
-from coreml_assay.implementations import Face, Implementation, faces, load_implementation
+from coreml_assay.implementations import (
+    Face,
+    Implementation,
+    ImplementationError,
+    faces,
+    load_implementation,
+)
 from coreml_assay.mil.program import PackageError, load_program, open_package
-from coreml_assay.records import Agreement, Environment, ModelRun, Record, SuiteRun
+from coreml_assay.numerics import native
+from coreml_assay.records import (
+    AccuracyRun,
+    Agreement,
+    Environment,
+    ModelRun,
+    Record,
+    Sensitivity,
+    SuiteRun,
+)
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -39,6 +58,7 @@ class Plan:
         cases: random weights compared with coremltools, for each other implementation.
         models: name to package; the shipped models and the user's own.
         logs: folder for pytest's output.
+        accuracy: the built-in cases whose outputs are measured.
     """
 
     implementations: tuple[str, ...]
@@ -47,6 +67,7 @@ class Plan:
     cases: int
     models: dict[str, Path]
     logs: Path
+    accuracy: tuple[BuiltIn, ...] = ()
 
 
 def shipped_models() -> tuple[dict[str, Path], list[str]]:
@@ -82,6 +103,11 @@ def run(plan: Plan, progress: Progress) -> Record:
             ]
             drop_ins = [each for each in loaded if Face.COREML in faces(each)]
             models = _models(plan, drop_ins, progress)
+            accuracy = [
+                run
+                for built_in in plan.accuracy
+                for run in _accuracy(built_in.make(plan.seed), loaded, progress)
+            ]
             agreements = _agreements(plan, drop_ins, progress)
             # One after the other: an interrupt inside as_completed can leave its locks taken.
             finished = [suite.result() for suite in suites]
@@ -97,7 +123,55 @@ def run(plan: Plan, progress: Progress) -> Record:
         suites=tuple(finished),
         agreements=tuple(agreements),
         models=tuple(models),
+        accuracy=tuple(accuracy),
     )
+
+
+def run_accuracy(
+    names: Sequence[str],
+    cases: Iterable[Case],
+    seed: int,
+    with_sensitivity: bool,
+    progress: Progress,
+) -> Record:
+    """Measure the outputs of quantized models, and nothing else.
+
+    Args:
+        names: of implementations; those without a Core ML face are left out.
+        cases: made one after the other.
+        seed: that they were made with, for the record.
+        with_sensitivity: whether to quantize each weight and activation alone, too.
+        progress: told the stage, what is done and what there is to do.
+
+    Raises:
+        ImplementationError: an implementation cannot be loaded, or none has a Core ML face.
+    """
+    loaded = [load_implementation(name) for name in names]
+    if not any(Face.COREML in faces(each) for each in loaded):
+        raise ImplementationError(f"{', '.join(names)}: nothing that quantizes Core ML models")
+    runs: list[AccuracyRun] = []
+    alone: list[Sensitivity] = []
+    for case in cases:
+        runs += _accuracy(case, loaded, progress)
+        if with_sensitivity:
+            stage = f"sensitivity of {case.name}"
+            alone += sensitivities(case, partial(progress, stage))
+    return Record(
+        tool_version=coreml_assay.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seed=seed,
+        profile="accuracy",
+        environment=environment(),
+        accuracy=tuple(runs),
+        sensitivities=tuple(alone),
+    )
+
+
+def _accuracy(
+    case: Case, implementations: Sequence[Implementation], progress: Progress
+) -> list[AccuracyRun]:
+    drop_ins = [each for each in implementations if Face.COREML in faces(each)]
+    return measure_case(case, drop_ins, partial(progress, f"outputs of {case.name}"))
 
 
 def environment() -> Environment:
@@ -109,6 +183,7 @@ def environment() -> Environment:
         machine=platform.machine(),
         cpu_count=os.cpu_count() or 1,
         packages=dict(sorted(installed.items())),
+        kernels=native.active(),
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from coreml_assay.files import write_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2 added accuracy and sensitivities; records of schema 1 read as without
 
 
 class Outcome(enum.Enum):
@@ -44,6 +44,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     machine: str
     cpu_count: int
     packages: dict[str, str]  # distribution name -> version
+    kernels: str = ""  # instruction set of the compiled kernels, or "none: " and why
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +115,59 @@ class ModelRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
 
 
+class OutputError(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far one output of a quantized model is from the float model's, over all samples."""
+
+    output: str
+    snr_db: float | None = None  # None where the two are equal, or there is no signal
+    cosine: float | None = None  # None where either is zero
+    largest: float | None = None  # largest absolute difference; 0 where they are equal
+    non_finite: int = 0  # values that are NaN or infinite and should not be
+
+    def __post_init__(self) -> None:
+        _require_finite({"snr_db": self.snr_db, "cosine": self.cosine, "largest": self.largest})
+
+
+class AccuracyRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Outputs of one real model, quantized one way by one implementation, on data."""
+
+    model: str
+    model_sha256: str
+    trained: bool = False  # on the spot, so that another machine's weights are not the same
+    data: str  # what it was measured on, in words
+    configuration: str  # for example "W8A8"
+    bits: int  # of the narrowest codes
+    implementation: str
+    version: str
+    error: str | None = None  # why there is nothing below, one line
+    known: str = ""  # the known defect of this version that explains a loss or an error
+    float_bytes: int = 0
+    bytes: int = 0
+    outputs: tuple[OutputError, ...] = ()
+    metric: str | None = None  # name of the task metric; larger is better
+    float_score: float | None = None
+    score: float | None = None
+    seconds: float | None = None  # to quantize, calibration included; never judged
+
+    def __post_init__(self) -> None:
+        _require_finite(
+            {"float_score": self.float_score, "score": self.score, "seconds": self.seconds}
+        )
+
+
+class Sensitivity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One weight, or the activations of one operation, quantized alone by the reference."""
+
+    model: str
+    kind: Literal["weight", "activation"]
+    name: str
+    codes: str  # for example "int4 per channel"
+    snr_db: float | None = None  # of the worst output; None where nothing changed
+
+    def __post_init__(self) -> None:
+        _require_finite({"snr_db": self.snr_db})
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything one run measured."""
 
@@ -126,6 +180,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     suites: tuple[SuiteRun, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     models: tuple[ModelRun, ...] = ()
+    accuracy: tuple[AccuracyRun, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
 
 
 class RecordError(ValueError):

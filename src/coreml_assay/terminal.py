@@ -14,10 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from coreml_assay.gate import Status, Verdict
+from coreml_assay.gate.outputs import loses, worst_snr_words
+from coreml_assay.gate.tables import AccuracyGroup, accuracy_groups
 from coreml_assay.gate.words import count
-from coreml_assay.records import ModelRun, Outcome, Record, SuiteRun
+from coreml_assay.records import AccuracyRun, ModelRun, Outcome, Record, SuiteRun
 
 _SHOWN_REASONS = 12
+_SHOWN_SENSITIVITIES = 5
 
 
 @contextmanager
@@ -81,10 +84,19 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
         )
     if record.models:
         console.print(_models_table(record.models))
+    for group in accuracy_groups(record):
+        console.print(_accuracy_table(group))
+    for each in record.sensitivities[:_SHOWN_SENSITIVITIES]:
+        ratio = "equal" if each.snr_db is None else f"{each.snr_db:.1f} dB"
+        console.print(
+            f"{ratio:>8}  {escape(each.model)}: {each.kind} {escape(each.name)} alone, {each.codes}"
+        )
     for reason in verdict.reasons[:_SHOWN_REASONS]:
         console.print(f"[red]-[/red] {escape(reason.sentence)}")
     if len(verdict.reasons) > _SHOWN_REASONS:
         console.print(f"  and {len(verdict.reasons) - _SHOWN_REASONS} more, in the report")
+    if record.environment.kernels:
+        console.print(f"compiled kernels: {escape(record.environment.kernels)}")
     if report is not None:
         console.print(f"report: {escape(str(report / 'index.html'))}", soft_wrap=True)
     style = "green" if verdict.status is Status.PASS else "red"
@@ -137,3 +149,32 @@ def _model_cells(run: ModelRun) -> list[str]:
         "not measured" if run.weight_snr_db is None else f"{run.weight_snr_db:.1f}",
         "not measured" if run.worst_error_in_steps is None else f"{run.worst_error_in_steps:.3f}",
     ]
+
+
+def _accuracy_table(group: AccuracyGroup) -> Table:
+    """One row for each configuration; one for each implementation where they differ."""
+    metric = "" if group.metric is None else f"; {group.metric}, float: {group.float_score:.3f}"
+    title = escape(f"Outputs of {group.model} ({group.data}{metric})")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("configuration", "by"):
+        table.add_column(name, overflow="fold")
+    for name in ("size", "SNR, worst output", "score"):
+        table.add_column(name, justify="right")
+    rows: dict[str, list[AccuracyRun]] = {}
+    for run in group.runs:
+        rows.setdefault(run.configuration, []).append(run)
+    for configuration, runs in rows.items():
+        equal = len(runs) > 1 and len({(run.outputs, run.bytes, run.error) for run in runs}) == 1
+        for run in runs[:1] if equal else runs:
+            by = "all equal" if equal else f"{run.implementation} {run.version}".strip()
+            table.add_row(configuration, escape(by), *_accuracy_cells(run))
+    return table
+
+
+def _accuracy_cells(run: AccuracyRun) -> list[str]:
+    known = ", known" if run.known and loses(run) else ""
+    if run.error is not None:
+        return ["", f"failed{known}", ""]
+    share = f"{100 * run.bytes / run.float_bytes:.0f}%" if run.float_bytes else "not measured"
+    score = "" if run.score is None else f"{run.score:.3f}{known}"
+    return [share, worst_snr_words(run), score]

@@ -36,6 +36,15 @@ def test_a_symmetric_grid_gives_up_one_code_and_has_as_many_on_each_side(bits, s
     assert grid.highest - grid.middle == grid.middle - grid.lowest
 
 
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_symmetric_grid_of_all_codes_has_one_more_below_its_middle(bits, signed):
+    grid = Grid(bits, signed, symmetric=True, all_codes=True)
+    assert (grid.lowest, grid.highest) == (Grid(bits, signed, symmetric=False).lowest, grid.highest)
+    assert grid.steps == 2**bits - 1
+    assert grid.middle - grid.lowest == grid.highest - grid.middle + 1 == 2 ** (bits - 1)
+
+
 @pytest.mark.parametrize("name", ["int4", "uint4", "int8", "uint8"])
 def test_a_named_grid_bears_its_name_and_fits_its_dtype(name):
     grid = Grid.named(name, symmetric=False)

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from coreml_assay.conformance.strategies import GRIDS, ordinary_floats
-from coreml_assay.numerics import Grid, choose_qparams, quantize, round_to_nearest
+from coreml_assay.numerics import Grid, choose_qparams, native, quantize, round_to_nearest
 from coreml_assay.numerics import rounding as module
+
+PATHS = ("0", *native.available())  # numpy, and the kernels of every instruction set here
 
 
 @st.composite
@@ -34,16 +36,30 @@ def cases(draw):
 
 
 @settings(deadline=None, max_examples=300)
-@given(cases(), st.sampled_from(GRIDS), st.sampled_from([1, 7, 64, 1 << 20]))
-@example((np.ones((1, 1, 6, 2), np.float16), (0, 0, 3, 0)), GRIDS[0], 1)
-@example((np.array([127, 0.5, 1.5, -0.5, -1.5], np.float16), (0,)), Grid(8, True, True), 4)  # ties
-@example((np.array([6, -9, 0.5, 1.5, -2.5], np.float32), (0,)), Grid(4, True, False), 4)
-@example((np.zeros((2, 2), np.float32), (1, 0)), Grid(8, signed=False, symmetric=True), 1)
-def test_equals_the_oracle_in_the_weights_dtype_bit_for_bit(case, grid, slice_bytes):
+@pytest.mark.parametrize("path", PATHS)
+@given(case=cases(), grid=st.sampled_from(GRIDS), slice_bytes=st.sampled_from([1, 7, 64, 1 << 20]))
+@example(case=(np.ones((1, 1, 6, 2), np.float16), (0, 0, 3, 0)), grid=GRIDS[0], slice_bytes=1)
+@example(
+    case=(np.array([127, 0.5, 1.5, -0.5, -1.5], np.float16), (0,)),
+    grid=Grid(8, True, True),
+    slice_bytes=4,
+)  # ties
+@example(
+    case=(np.array([6, -9, 0.5, 1.5, -2.5], np.float32), (0,)),
+    grid=Grid(4, True, False),
+    slice_bytes=4,
+)
+@example(
+    case=(np.zeros((2, 2), np.float32), (1, 0)),
+    grid=Grid(8, signed=False, symmetric=True),
+    slice_bytes=1,
+)
+def test_equals_the_oracle_in_the_weights_dtype_bit_for_bit(path, case, grid, slice_bytes):
     weight, block_shape = case
     before = weight.copy()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_SLICE_BYTES", slice_bytes)
+        patch.setenv(native.VARIABLE, path)
         found = round_to_nearest(weight, grid, block_shape)
     expected = choose_qparams(weight, grid, block_shape, weight.dtype)
     assert_same_bits(found.codes, quantize(weight, expected, grid))
@@ -93,3 +109,28 @@ def test_a_row_too_long_for_a_slice_is_cut(monkeypatch):
     ]
     assert [blocks[0] for _, blocks in slices] == [slice(0, 1)] * 2 + [slice(1, 2)] * 2
     assert [blocks[1].tolist() for _, blocks in slices] == [[0, 0, 1, 1], [2, 2]] * 2
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(
+    ("shape", "blocks"), [((3, 700), (1, 0)), ((96, 300), (32, 1)), ((9, 64), (1, 32))]
+)
+def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, shape, blocks):
+    monkeypatch.setenv(native.VARIABLE, path)
+    weight = np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    for grid in GRIDS:
+        found = round_to_nearest(weight, grid, blocks)
+        expected = choose_qparams(weight, grid, blocks, dtype)
+        assert_same_bits(found.codes, quantize(weight, expected, grid))
+        assert_same_bits(found.scale, expected.scale)
+
+
+def test_a_result_is_written_into_what_is_given():
+    weight = np.random.default_rng(2).standard_normal((4, 8)).astype(np.float32)
+    out = round_to_nearest(-weight, GRIDS[0], (1, 0))
+    found = round_to_nearest(weight, GRIDS[0], (1, 0), out)
+    assert found.codes is out.codes
+    assert_same_bits(found.codes, round_to_nearest(weight, GRIDS[0], (1, 0)).codes)
+    with pytest.raises(ValueError, match=r"out\.codes must have shape"):
+        round_to_nearest(weight[:2], GRIDS[0], (1, 0), out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from coreml_assay import __version__
+from coreml_assay.cli.accuracy import accuracy
 from coreml_assay.cli.gate import gate, report, schema
 from coreml_assay.cli.goldens import goldens
 from coreml_assay.cli.listing import deviations, implementations
@@ -26,6 +27,7 @@ def main() -> None:
     First steps:
       coreml-assay run                     the reference and the installed coremltools
       coreml-assay run -i my_package:Mine  your own implementation
+      coreml-assay accuracy                outputs of quantized models, real or your own
       coreml-assay gate BASELINE RECORD    compare a run with an accepted one
 
     \b
@@ -39,6 +41,7 @@ def main() -> None:
 
 for _command in (
     run_command,
+    accuracy,
     gate,
     report,
     schema,

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from coreml_assay.accuracy.own import DataError
 from coreml_assay.conformance.registry import load_clauses, load_deviations
 from coreml_assay.conformance.runner import SuiteError
 from coreml_assay.gate import Verdict, judge, write_report
@@ -51,6 +52,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except (
+            DataError,
             GoldenError,
             ImplementationError,
             PackageError,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from coreml_assay.accuracy.sounds import CREPE
 from coreml_assay.assay import Plan, run, shipped_models
 from coreml_assay.cli.common import (
     conclude,
@@ -89,6 +90,7 @@ def run_command(
     shipped, missing = shipped_models() if use_shipped else ({}, [])
     for command in missing:
         console.print(f"a real model is not installed and will not be measured: {command}")
+    accuracy = (CREPE,) if use_shipped and not CREPE.missing else ()
     plan = Plan(
         implementations=tuple(dict.fromkeys(implementations)),
         seed=seed,
@@ -96,6 +98,7 @@ def run_command(
         cases=cases,
         models={**shipped, **{_model_name(path): path for path in models}},
         logs=output / "logs",
+        accuracy=accuracy,
     )
     with stage_progress(console) as progress:
         record = run(plan, progress)

@@ -17,7 +17,7 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-AREAS = ("weights", "torch-ptq")
+AREAS = ("weights", "torch-ptq", "linear-quantizer")
 """The areas of the documentation, in the order they are shown."""
 
 Entry = TypeVar("Entry")

@@ -53,5 +53,36 @@ def zero_point_codes(grid: Grid, dtype: np.dtype[Any]) -> float:
     return 0.5 + 2.5 * grid.steps * _eps(dtype)
 
 
+def observed_scale_relative() -> float:
+    """Relative error of a scale observed on activations.
+
+    The values observed come from float32 sums of up to 54 products and from library functions,
+    each good to a few eps, in the order that the machine's kernels take them.
+    """
+    return 32 * 2.0**-23
+
+
+def output_steps() -> float:
+    """How far, in steps of the output's grid, a model may lie from what it was finalized to.
+
+    One step is a rounding that falls the other way because of the last bit. Where values lie
+    half between two codes by construction (a mean of codes; the weight of largest magnitude,
+    which symmetric scales put at 127.5 steps), one inside the model moves the output once more.
+    """
+    return 2 + 1e-4
+
+
 def _eps(dtype: np.dtype[Any]) -> float:
     return float(np.finfo(dtype).eps)
+
+
+def gradient_relative() -> float:
+    """Error of a learnable scale's gradient, relative to the sum of its terms' magnitudes.
+
+    A term is the difference of x / s, up to 128 steps, and its rounding, in float32.
+    """
+    return 128 * 2.0**-23
+
+
+RECIPE_SIGNAL_TO_NOISE = 20.0
+"""Decibels that 8 bits reach with ease on small models: some 40 for one layer, and float16."""

@@ -32,7 +32,7 @@ def _torch() -> Any:
 
 torch = _torch()
 
-_TORCH = "import torch\ntorch.manual_seed(0)\n"
+TORCH = "import torch\ntorch.manual_seed(0)\n"
 
 
 @attrs.frozen(eq=False)
@@ -80,7 +80,7 @@ def with_weights(layer: str, weights: Mapping[str, Array]) -> str:
 def build(source: str) -> Any:
     """The ``model`` that the source makes; random weights are the same each time."""
     scope: dict[str, Any] = {}
-    exec(f"{HEADER}{_TORCH}{source}", scope)
+    exec(f"{HEADER}{TORCH}{source}", scope)
     return scope["model"]
 
 
@@ -101,7 +101,7 @@ def compress(
 
 def compress_twice(subject: Subject, source: str, second: Config) -> tuple[Compressed, Compressed]:
     """Compress a model with the defaults, and what comes of it with another configuration."""
-    again = _compress_source("", second).removeprefix(_TORCH)
+    again = _compress_source("", second).removeprefix(TORCH)
     subject.use_snippet(_compress_source(source) + again)
     once = _run(subject, build(source), None)
     return once, _run(subject, once.model, second)
@@ -111,7 +111,7 @@ def _run(
     subject: Subject, given: Any, config: Config | None, *, inplace: bool = False
 ) -> Compressed:
     before = torch_weights(given)
-    with subject.recording(), _listening() as messages:
+    with subject.recording(), listening() as messages:
         quantization = subject.torch.quantization
         settings = (
             [] if config is None else [quantization.PostTrainingQuantizerConfig.from_dict(config)]
@@ -128,10 +128,10 @@ def _compress_source(source: str, config: Config | None = None, *, inplace: bool
     made = (
         ""
         if config is None
-        else f"config = quantization.PostTrainingQuantizerConfig.from_dict({_python(config)})\n"
+        else f"config = quantization.PostTrainingQuantizerConfig.from_dict({python_of(config)})\n"
     )
     return (
-        f"{_TORCH}{source}\n"
+        f"{TORCH}{source}\n"
         f"quantization = cto.torch.quantization\n{made}"
         f"quantizer = quantization.PostTrainingQuantizer(model{', config' if made else ''})\n"
         f"model = quantizer.compress({'inplace=True' if inplace else ''})\n"
@@ -160,16 +160,16 @@ def expect_left(subject: Subject, compressed: Compressed, name: str) -> None:
     subject.expect_equal(found.values, compressed.before[name].values, f"{name}, to be left as is,")
 
 
-def _python(value: Any) -> str:
+def python_of(value: Any) -> str:
     """Python that makes a configuration: dictionaries, classes of torch.nn, plain values."""
     if isinstance(value, Mapping):
-        entries = ", ".join(f"{_python(k)}: {_python(v)}" for k, v in value.items())
+        entries = ", ".join(f"{python_of(k)}: {python_of(v)}" for k, v in value.items())
         return f"{{{entries}}}"
     return f"torch.nn.{value.__name__}" if isinstance(value, type) else repr(value)
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[list[str]]:
+def listening() -> Iterator[list[str]]:
     """Collect warnings: given by warnings.warn, or logged by any logger, propagating or not."""
     messages: list[str] = []
     make_record = logging.getLogRecordFactory()

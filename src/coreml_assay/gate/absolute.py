@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from coreml_assay.gate.outputs import accuracy_reasons
 from coreml_assay.gate.reasons import (
     Kind,
     Reason,
@@ -44,6 +45,8 @@ def absolute_reasons(record: Record) -> Iterator[Reason]:
         yield from _agreement_reasons(agreement)
     for run in record.models:
         yield from _model_reasons(run)
+    for measured in record.accuracy:
+        yield from accuracy_reasons(measured)
 
 
 def _suite_reasons(suite: SuiteRun) -> Iterator[Reason]:

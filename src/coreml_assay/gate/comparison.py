@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from coreml_assay.gate.models import compare_models
+from coreml_assay.gate.outputs import compare_accuracy
 from coreml_assay.gate.reasons import (
     Kind,
     Reason,
@@ -19,7 +20,7 @@ from coreml_assay.gate.reasons import (
     suite_subject,
 )
 from coreml_assay.gate.words import count, first_line, metric
-from coreml_assay.records import Agreement, ModelRun, Outcome, Record, SuiteRun
+from coreml_assay.records import AccuracyRun, Agreement, ModelRun, Outcome, Record, SuiteRun
 
 _NOTES = frozenset({Kind.IMPROVED, Kind.NEW, Kind.CHANGED})
 # The rules without a baseline name these already; once is enough.
@@ -73,6 +74,10 @@ def _model_key(run: ModelRun) -> tuple[str, str, str, str]:
     return run.implementation, run.model, run.configuration, run.target
 
 
+def _accuracy_key(run: AccuracyRun) -> tuple[str, str, str]:
+    return run.implementation, run.model, run.configuration
+
+
 def _profiles(record: Record, baseline: Record) -> Iterator[Reason]:
     if record.profile != baseline.profile:
         yield reason(
@@ -90,6 +95,8 @@ def _all_pairs(record: Record, baseline: Record) -> Iterator[Reason]:
         yield from _compare_agreements(agreement, old_agreement)
     for run, old_run in _paired(record.models, baseline.models, _model_key):
         yield from compare_models(run, old_run)
+    for measured, old_measured in _paired(record.accuracy, baseline.accuracy, _accuracy_key):
+        yield from compare_accuracy(measured, old_measured)
 
 
 def _since(version: str, old_version: str) -> str:

@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from coreml_assay.gate.words import one_line
-from coreml_assay.records import Agreement, CheckResult, ModelRun, SuiteRun
+from coreml_assay.records import AccuracyRun, Agreement, CheckResult, ModelRun, SuiteRun
 
 
 class Kind(enum.Enum):
@@ -23,6 +23,8 @@ class Kind(enum.Enum):
     MODEL_ERROR = "model error"
     DOES_NOT_RELOAD = "does not reload"
     ERROR_TOO_LARGE = "error too large"
+    ACCURACY_LOST = "accuracy lost"
+    LOSS_GONE = "known loss gone"
     PASS_LOST = "pass lost"
     MISSING = "missing"
     MODEL_REPLACED = "model replaced"
@@ -65,6 +67,11 @@ def check_subject(suite: SuiteRun, check: CheckResult) -> str:
 def model_subject(run: ModelRun) -> str:
     """A model with a configuration on an implementation, named as a subject."""
     return f"{run.implementation} {run.version}: {run.model}, {run.configuration}, {run.target}"
+
+
+def accuracy_subject(run: AccuracyRun) -> str:
+    """The outputs of a model with a configuration, named as a subject."""
+    return f"{run.implementation} {run.version}: outputs of {run.model}, {run.configuration}"
 
 
 def agreement_subject(agreement: Agreement) -> str:

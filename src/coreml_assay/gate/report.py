@@ -14,6 +14,7 @@ import jinja2
 from coreml_assay.files import write_bytes
 from coreml_assay.gate import summary, tables, words
 from coreml_assay.gate.absolute import unexplained
+from coreml_assay.gate.outputs import loses, snr_words
 from coreml_assay.gate.tolerances import TOLERANCES
 from coreml_assay.gate.verdict import Status, Verdict
 from coreml_assay.records import Outcome, Record, write_record
@@ -56,6 +57,7 @@ def render(
             failures=tables.findings(record, Outcome.FAIL, Outcome.FIXED),
             deviations=tables.deviation_rows(record, deviations),
             models=tables.model_groups(record),
+            accuracy=tables.accuracy_groups(record),
             metrics=tables.metric_rows(record),
             tolerances=TOLERANCES,
             legend=_MEANINGS,
@@ -103,6 +105,9 @@ def _environment() -> jinja2.Environment:
         css_class=_css_class,
         link=_is_link,
         change=_change,
+        snr_words=snr_words,
+        loses=loses,
+        size=words.size,
         unexplained=unexplained,
     )
     environment.globals["NOT_MEASURED"] = words.NOT_MEASURED

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from coreml_assay.gate.absolute import executed
 from coreml_assay.gate.reasons import suite_subject
 from coreml_assay.gate.words import NOT_MEASURED, size
-from coreml_assay.records import CheckResult, ModelRun, Outcome, Record, SuiteRun
+from coreml_assay.records import AccuracyRun, CheckResult, ModelRun, Outcome, Record, SuiteRun
 
 WORST_FIRST = (
     Outcome.FAIL,
@@ -287,4 +287,29 @@ def metric_rows(record: Record) -> tuple[MetricRow, ...]:
     names = sorted({name for suite in record.suites for name in suite.metrics})
     return tuple(
         MetricRow(name, tuple(suite.metrics.get(name) for suite in record.suites)) for name in names
+    )
+
+
+@dataclass(frozen=True)
+class AccuracyGroup:
+    """The outputs of one model over its configurations and implementations."""
+
+    model: str
+    data: str
+    metric: str | None
+    float_score: float | None
+    float_bytes: int
+    runs: tuple[AccuracyRun, ...]
+
+
+def accuracy_groups(record: Record) -> tuple[AccuracyGroup, ...]:
+    """The accuracy runs by model, in the order they were measured."""
+    groups = _grouped(((run.model, run.data), run) for run in record.accuracy)
+    return tuple(_accuracy_group(runs) for runs in groups.values())
+
+
+def _accuracy_group(runs: Sequence[AccuracyRun]) -> AccuracyGroup:
+    first = next((run for run in runs if run.float_score is not None), runs[0])
+    return AccuracyGroup(
+        first.model, first.data, first.metric, first.float_score, first.float_bytes, tuple(runs)
     )

@@ -23,7 +23,7 @@ CASES = "cases.json"
 FROZEN = {
     "coremltools-9.0/weights": "263568cb54bfaec300f62bb5d3c65a7465f2e28da48decf4cec0750584f916cf",
     "coremltools-9.0/linear-quantizer": (
-        "bda5c16455131cc2688b327510c239c259b0e4ed49c510e838dffabbdb74c789"
+        "15b7c94f0f1ab59346cc19753005848e597e240d4d34c5389a15a807bbbfdb12"
     ),
 }
 

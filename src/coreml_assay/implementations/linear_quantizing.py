@@ -74,8 +74,8 @@ def calibrate(quantization: Any, entry: TrainableModel) -> Calibrated:
     return Calibrated(quantizer, prepared, quantizer.finalize())
 
 
-def convert(entry: TrainableModel, finalized: Any, **options: Any) -> Program:
-    """The program that a finalized model is converted to, for the target of its entry."""
+def convert(entry: TrainableModel, finalized: Any) -> Program:
+    """The float32 program that a finalized model is converted to, for its entry's target."""
     import torch
 
     example = entry.batches()[0]
@@ -88,7 +88,7 @@ def convert(entry: TrainableModel, finalized: Any, **options: Any) -> Program:
             ],
             minimum_deployment_target=TARGETS[entry.target],
             convert_to="milinternal",
-            **options,
+            compute_precision=ct.precision.FLOAT32,
         )
 
 

@@ -19,7 +19,9 @@ class Grid:
     """The codes a quantizer may use.
 
     A symmetric grid has as many codes below its zero point as above, so it gives up one code:
-    [-127, 127] for int8, [0, 254] for uint8. An asymmetric grid uses all 2**bits codes.
+    [-127, 127] for int8, [0, 254] for uint8. An asymmetric grid uses all 2**bits codes, and so
+    does a symmetric one with ``all_codes``, whose zero point has one more code below it than
+    above: 8 in [0, 15] for uint4.
 
     Source: API reference of ``OpLinearQuantizerConfig``; coremltools 9.0 for the symmetric ranges.
 
@@ -27,6 +29,7 @@ class Grid:
         bits: width of a code, 2 to 8.
         signed: whether codes may be negative.
         symmetric: whether the zero point sits in the middle of the grid.
+        all_codes: whether a symmetric grid keeps the code without a counterpart.
 
     Raises:
         ValueError: bits outside 2 to 8.
@@ -35,20 +38,25 @@ class Grid:
     bits: int = attrs.field(validator=_check_bits)
     signed: bool
     symmetric: bool
+    all_codes: bool = False
 
     @property
     def lowest(self) -> int:
         """The lowest code."""
         if not self.signed:
             return 0
-        return -(1 << (self.bits - 1)) + int(self.symmetric)
+        return -(1 << (self.bits - 1)) + int(self._gives_up_a_code)
 
     @property
     def highest(self) -> int:
         """The highest code."""
         if self.signed:
             return (1 << (self.bits - 1)) - 1
-        return (1 << self.bits) - 1 - int(self.symmetric)
+        return (1 << self.bits) - 1 - int(self._gives_up_a_code)
+
+    @property
+    def _gives_up_a_code(self) -> bool:
+        return self.symmetric and not self.all_codes
 
     @property
     def steps(self) -> int:
@@ -57,8 +65,13 @@ class Grid:
 
     @property
     def middle(self) -> int:
-        """The zero point of a symmetric grid: 0 if signed, 127 for uint8, 7 for uint4."""
-        return 0 if self.signed else self.highest // 2
+        """The zero point of a symmetric grid: 0 if signed, 127 for uint8, 7 for uint4.
+
+        With ``all_codes`` it is 128 for uint8 and 8 for uint4.
+        """
+        if self.signed:
+            return 0
+        return (self.highest + int(self.symmetric and self.all_codes)) // 2
 
     @property
     def stores_zero_point(self) -> bool:

@@ -1,4 +1,4 @@
-"""Round-to-nearest in the weight's own precision, a slice at a time.
+"""Round-to-nearest in the weight's own precision: compiled, or with numpy a slice at a time.
 
 Equals `affine.choose_qparams` and `affine.quantize` run in the weight's dtype, bit for bit,
 except in blocks whose scale or zero point that dtype cannot compute: those are done in the next
@@ -20,7 +20,14 @@ from coreml_assay.numerics.affine import (
     out_of_precision,
     qparams_of_range,
 )
-from coreml_assay.numerics.blocks import Array, BlockShape, split_shape, spread
+from coreml_assay.numerics.blocks import (
+    Array,
+    BlockShape,
+    parameter_shape,
+    split_shape,
+    spread,
+)
+from coreml_assay.numerics.compiled import round_into
 from coreml_assay.numerics.grid import Grid
 
 _WIDER: dict[np.dtype[Any], np.dtype[Any]] = {
@@ -44,31 +51,69 @@ class QuantizedWeight(NamedTuple):
     zero_point: Array | None
 
 
-def round_to_nearest(weight: Array, grid: Grid, block_shape: BlockShape) -> QuantizedWeight:
+def round_to_nearest(
+    weight: Array, grid: Grid, block_shape: BlockShape, out: QuantizedWeight | None = None
+) -> QuantizedWeight:
     """Choose parameters for each block and round every weight to its nearest code.
 
     Args:
         weight: float16 or float32, rank 1 or more, finite, not empty.
         grid: the codes to be used.
         block_shape: block size for each axis, 0 for the whole axis.
+        out: where to put the result, of the shapes and dtypes it has: a new one costs more than
+            the rounding. None makes a new one.
 
     Returns:
         Codes, scale and zero point; the scale of a block that is not all zero is positive and
         finite whatever the weight's magnitude.
 
     Raises:
-        ValueError: another dtype, rank 0, an empty weight, NaN or infinities, or a shape that the
-            blocks do not divide.
+        ValueError: another dtype, rank 0, an empty weight, NaN or infinities, a shape that the
+            blocks do not divide, or an ``out`` that does not fit. What ``out`` holds after an
+            error is undefined.
     """
     if weight.dtype not in _WIDER:
         raise ValueError(f"the weight must be float16 or float32, got {weight.dtype}")
+    blocks = parameter_shape(weight.shape, block_shape)
+    result = (
+        _empty_result(weight, grid, blocks) if out is None else _checked(out, weight, grid, blocks)
+    )
+    if weight.size == 0 or weight.ndim == 0 or not round_into(weight, grid, *result):
+        _round_with_numpy(weight, grid, block_shape, result)
+    return result
+
+
+def _empty_result(weight: Array, grid: Grid, blocks: tuple[int, ...]) -> QuantizedWeight:
+    return QuantizedWeight(
+        codes=np.empty(weight.shape, grid.dtype),
+        scale=np.empty(blocks, weight.dtype),
+        zero_point=np.empty(blocks, grid.dtype) if grid.stores_zero_point else None,
+    )
+
+
+def _checked(
+    out: QuantizedWeight, weight: Array, grid: Grid, blocks: tuple[int, ...]
+) -> QuantizedWeight:
+    zero_point = (blocks, grid.dtype) if grid.stores_zero_point else None
+    expected = ((weight.shape, grid.dtype), (blocks, weight.dtype), zero_point)
+    for name, array, fit in zip(QuantizedWeight._fields, out, expected, strict=True):
+        found = None if array is None else (array.shape, array.dtype)
+        if found != fit:
+            raise ValueError(f"out.{name} must have shape and dtype {fit}, got {found}")
+    return out
+
+
+def _round_with_numpy(
+    weight: Array, grid: Grid, block_shape: BlockShape, out: QuantizedWeight
+) -> None:
     parameters, widened = _parameters(weight, grid, block_shape)
-    codes = np.empty(weight.shape, grid.dtype)
+    out.scale[...] = parameters.scale
+    if out.zero_point is not None:
+        out.zero_point[...] = parameters.zero_point
     for rows, blocks in _slices(weight.shape, parameters.scale.shape, weight.itemsize):
         z = parameters.zero_point
         part = QuantizationParameters(parameters.scale[blocks], None if z is None else z[blocks])
-        codes[rows] = _quantize_slice(weight[rows], part, grid, widened[blocks])
-    return QuantizedWeight(codes, parameters.scale, parameters.zero_point)
+        out.codes[rows] = _quantize_slice(weight[rows], part, grid, widened[blocks])
 
 
 def _parameters(

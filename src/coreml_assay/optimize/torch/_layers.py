@@ -11,6 +11,7 @@ import attrs
 import torch
 from torch.nn.parameter import is_lazy
 
+from coreml_assay.optimize.torch._metadata import CompressionType, compression_types
 from coreml_assay.optimize.torch.optimization_config import OptimizationConfig
 
 
@@ -58,6 +59,10 @@ class Place:
         """Whether the parameter has two axes or more, as what could be quantized has."""
         parameter = self.parameter
         return parameter is not None and not is_lazy(parameter) and parameter.ndim > 1
+
+    def is_pruned(self) -> bool:
+        """Whether some of the parameter was set to zero for good."""
+        return CompressionType.pruning in compression_types(self.module, self.attribute)
 
 
 def places_of_parameters(model: torch.nn.Module) -> dict[int, list[Place]]:

@@ -55,6 +55,35 @@ def register_quantization(
             module.register_buffer(_name(parameter, field), value)
 
 
+def register_palettization(
+    module: torch.nn.Module, parameter: str, lut: torch.Tensor, scale: torch.Tensor
+) -> None:
+    """Record that a parameter holds scaled entries of a look-up table.
+
+    Args:
+        module: the module that owns the parameter.
+        parameter: its name in the module.
+        lut: shape (1, ..., 1, entries, 1), of two axes more than the parameter.
+        scale: the parameter's rank, the number of blocks along each axis as shape.
+    """
+    types = [*compression_types(module, parameter), CompressionType.palettization]
+    module.register_buffer(_name(parameter, "lut"), lut)
+    module.register_buffer(_name(parameter, "palettization_scale"), scale)
+    module.register_buffer(
+        _name(parameter, "compression_type"), torch.tensor(types, device=scale.device)
+    )
+
+
+def copy_metadata(
+    source: torch.nn.Module, parameter: str, target: torch.nn.Module, name: str
+) -> None:
+    """Record for a parameter, under another name or in another module, what is recorded of it."""
+    prefix = _name(parameter, "")
+    for key, buffer in list(source._buffers.items()):
+        if key.startswith(prefix):
+            target.register_buffer(_name(name, key.removeprefix(prefix)), buffer)
+
+
 def register_version(model: torch.nn.Module) -> None:
     """Record, on the root of a model, the version of the metadata inside it."""
     model.register_buffer(f"{_PREFIX}/metadata_version", torch.tensor(1))

@@ -43,6 +43,17 @@ class QuantizationGranularity(Enum):
     per_block = "per_block"
 
 
+class QuantizationScheme(Enum):
+    """Where the zero point may lie.
+
+    ``symmetric``: in the middle of the codes, so that both signs are treated alike.
+    ``affine``: anywhere, so that the range of the weights uses all codes.
+    """
+
+    symmetric = "symmetric"
+    affine = "affine"
+
+
 class _Dictable:
     """From dictionaries and YAML, and back to a dictionary."""
 
@@ -306,6 +317,11 @@ class OptimizationConfig(_Dictable, Generic[ModuleConfig]):
         if not isinstance(value, Mapping):
             problem = f"{where} must be a dictionary, a {expected.__name__} or None, got {value!r}"
             raise (AssertionError if where.startswith("module_type") else TypeError)(problem)
+        return cls._structure(where, value, expected)
+
+    @classmethod
+    def _structure(cls, where: str, value: Mapping[str, Any], expected: type[Any]) -> Any:
+        """A module configuration of a class, from a dictionary."""
         try:
             return _NESTED.structure(value, expected)
         except ClassValidationError as error:

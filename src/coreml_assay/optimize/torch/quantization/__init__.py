@@ -1,5 +1,10 @@
 """Quantization of PyTorch models."""
 
+from coreml_assay.optimize.torch.layerwise_compression import (
+    LayerwiseCompressor,
+    LayerwiseCompressorConfig,
+    ModuleGPTQConfig,
+)
 from coreml_assay.optimize.torch.optimization_config import QuantizationGranularity
 from coreml_assay.optimize.torch.quantization.post_training_quantization import (
     ModulePostTrainingQuantizerConfig,
@@ -9,6 +14,9 @@ from coreml_assay.optimize.torch.quantization.post_training_quantization import 
 from coreml_assay.optimize.torch.quantization.quantization_config import QuantizationScheme
 
 __all__ = [
+    "LayerwiseCompressor",
+    "LayerwiseCompressorConfig",
+    "ModuleGPTQConfig",
     "ModulePostTrainingQuantizerConfig",
     "PostTrainingQuantizer",
     "PostTrainingQuantizerConfig",

@@ -21,8 +21,6 @@ from coreml_assay.numerics import (
 )
 from coreml_assay.numerics.blocks import Array
 
-QUANTIZABLE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
 
 @attrs.frozen(eq=False)
 class QuantizedTensor:

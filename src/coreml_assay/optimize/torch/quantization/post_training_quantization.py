@@ -24,11 +24,10 @@ from coreml_assay.optimize.torch._layers import (
     qualified,
 )
 from coreml_assay.optimize.torch._metadata import (
-    CompressionType,
-    compression_types,
     register_quantization,
     register_version,
 )
+from coreml_assay.optimize.torch._suitability import unsuitable
 from coreml_assay.optimize.torch.base_model_optimizer import BaseModelOptimizer, Report
 from coreml_assay.optimize.torch.optimization_config import (
     ModuleOptimizationConfig,
@@ -36,7 +35,7 @@ from coreml_assay.optimize.torch.optimization_config import (
     QuantizationGranularity,
 )
 from coreml_assay.optimize.torch.quantization._plan import Plan, Skip, block_shape
-from coreml_assay.optimize.torch.quantization._tensors import QUANTIZABLE_DTYPES, quantize_tensor
+from coreml_assay.optimize.torch.quantization._tensors import quantize_tensor
 from coreml_assay.optimize.torch.quantization.quantization_config import QuantizationScheme
 
 _logger = logging.getLogger(__name__)
@@ -288,7 +287,7 @@ def _plan(place: Place, config: ModulePostTrainingQuantizerConfig | None) -> Pla
         return Skip("the configuration does not select it", wanted=True)
     if config.weight_dtype is torch.float32:
         return Skip("weight_dtype is float32", wanted=True)
-    if problem := _unsuitable(place):
+    if problem := unsuitable(place):
         return Skip(problem)
     blocks = block_shape(place.module, tuple(place.parameter.shape), config)
     if isinstance(blocks, Skip):
@@ -296,32 +295,6 @@ def _plan(place: Place, config: ModulePostTrainingQuantizerConfig | None) -> Pla
     signed = config.weight_dtype is torch.int8
     symmetric = config.quantization_scheme is QuantizationScheme.symmetric
     return Plan(Grid(config.weight_n_bits, signed, symmetric), blocks)
-
-
-def _unsuitable(place: Place) -> str | None:
-    """Why a weight cannot be quantized whatever the configuration, or None if it can."""
-    weight = place.parameter
-    if weight is None:
-        return (
-            f"{place.attribute} is computed, not a parameter of the layer; remove its "
-            "parametrization first (torch.nn.utils.parametrize.remove_parametrizations, or the "
-            "like)"
-        )
-    if nn.parameter.is_lazy(weight):
-        return "it has no shape yet; run the model once"
-    if weight.is_meta:
-        return "it is on the meta device, without values"
-    if weight.layout is not torch.strided or weight.dtype not in QUANTIZABLE_DTYPES:
-        accepted = ", ".join(map(str, QUANTIZABLE_DTYPES))
-        return f"it is {weight.layout} and {weight.dtype}; accepted are dense {accepted}"
-    if not place.is_weight():
-        return f"its shape {tuple(weight.shape)} has fewer than two axes"
-    done = compression_types(place.module, place.attribute)
-    if any(kind != CompressionType.pruning for kind in done):
-        return (
-            f"it is compressed already ({', '.join(CompressionType(kind).name for kind in done)})"
-        )
-    return None
 
 
 def _by_parameter(weights: Iterable[_Weight]) -> list[list[_Weight]]:

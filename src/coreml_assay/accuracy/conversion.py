@@ -1,0 +1,28 @@
+"""PyTorch networks as Core ML models."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import coremltools as ct
+import numpy as np
+
+from coreml_assay.mil.program import Model
+
+
+def convert(network: Any, shape: tuple[int, ...], name: str) -> Model:
+    """A network with one float32 input of fixed shape, as a float16 ML program for iOS16."""
+    import torch
+
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # tracing and conversion warn about versions
+        traced = torch.jit.trace(network, torch.zeros(shape), check_trace=False)
+        return ct.convert(
+            traced,
+            inputs=[ct.TensorType(name=name, shape=shape, dtype=np.float32)],
+            minimum_deployment_target=ct.target.iOS16,
+            skip_model_load=True,
+        )
