@@ -63,6 +63,7 @@ def test_the_examples_of_the_reference_run_in_order(tmp_path, monkeypatch, capsy
     assert "1 of 2 weights compressed" in capsys.readouterr().out
     assert set(names["outputs"]) == {"w_out"}
     assert list(names["quantizer"].report()) == ["0.weight"]
+    assert list(names["compressor"].report()) == ["0.weight", "2.weight"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from coreml_assay.records import CheckResult, Outcome
-from mutants import weights
+from mutants import gptq, weights
+
+MUTANTS = [*weights.MUTANTS, *gptq.MUTANTS]
 
 TESTS = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore"}
@@ -37,7 +39,7 @@ def failures(tmp_path_factory):
 
 
 @pytest.mark.xdist_group("mutants")
-@pytest.mark.parametrize("mutant", weights.MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_wrong_implementation_fails_its_clause(mutant, failures):
     failed = [check for check in failures[mutant.__name__] if check.outcome is Outcome.FAIL]
     assert failed, f"{mutant.__name__} passes every check of {mutant.violates}"
@@ -50,7 +52,7 @@ def test_a_wrong_implementation_fails_its_clause(mutant, failures):
 def test_the_reference_passes_where_the_mutants_fail(failures):
     assert {check.outcome for check in failures["reference"]} == {Outcome.PASS}
     passed = {clause for check in failures["reference"] for clause in check.clauses}
-    assert {mutant.violates for mutant in weights.MUTANTS} <= passed
+    assert {mutant.violates for mutant in MUTANTS} <= passed
 
 
 @pytest.mark.xdist_group("mutants")

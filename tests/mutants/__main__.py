@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from coreml_assay.conformance.runner import pytest_arguments
-from mutants.weights import MUTANTS
+from mutants import gptq, weights
+
+MUTANTS = [*weights.MUTANTS, *gptq.MUTANTS]
 
 
 def run(implementation: str, clauses: set[str], results: Path, *options: str) -> None:

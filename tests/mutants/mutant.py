@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -12,6 +13,9 @@ from coreml_assay.implementations.reference import Reference
 from coreml_assay.numerics import QuantizedWeight
 from coreml_assay.numerics.blocks import Array
 from coreml_assay.optimize import coreml
+from coreml_assay.optimize.torch import layerwise_compression
+
+_NAMES = layerwise_compression.__all__
 
 
 class Mutant:
@@ -45,6 +49,20 @@ class Mutant:
 class _Optimize:
     def __init__(self, mutant: Mutant) -> None:
         self.coreml = _CoreML(mutant)
+        self.torch = _Torch(mutant)
+
+
+class _Torch:
+    """optimize.torch; what its layer-wise compressor does is done with the fault at work."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        class Compressor(layerwise_compression.LayerwiseCompressor):
+            def compress(self, *args: Any, **kwargs: Any) -> Any:
+                with mutant.at_work():
+                    return super().compress(*args, **kwargs)
+
+        names = {name: getattr(layerwise_compression, name) for name in _NAMES}
+        self.layerwise_compression = SimpleNamespace(**{**names, "LayerwiseCompressor": Compressor})
 
 
 class _CoreML:

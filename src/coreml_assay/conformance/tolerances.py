@@ -86,3 +86,20 @@ def gradient_relative() -> float:
 
 RECIPE_SIGNAL_TO_NOISE = 20.0
 """Decibels that 8 bits reach with ease on small models: some 40 for one layer, and float16."""
+
+
+GPTQ_LOSS = 0.02
+"""How far proxy losses may lie apart, relative, where the mathematics says they are equal.
+
+Sums taken in another order differ in their last bits; a target so near to the middle between two
+codes that this decides is rounded otherwise, and all later columns follow. Each such flip moves
+the loss a little, either way; a wrong Hessian or compensation moves it by tens of percent.
+"""
+
+FLOAT32_MODEL = 1e-5
+"""Error of a float32 model's output, relative to the largest: sums of up to 256 products."""
+
+
+def restored(values: np.ndarray[Any, Any]) -> float:
+    """How far a float32 weight may lie from what its code stands for: a product, rounded."""
+    return float(np.abs(values).max()) * _eps(np.dtype(np.float32))

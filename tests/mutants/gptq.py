@@ -1,0 +1,141 @@
+"""Faults in GPTQ and in LayerwiseCompressor."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+
+from coreml_assay.numerics.gptq import algorithm, factor, hessian, parameters, sweep
+from coreml_assay.optimize.torch.layerwise_compression import _columns, gptq, input_cacher
+from mutants.mutant import Mutant
+
+_parameters, _codes = parameters.Rounder.parameters, parameters.Rounder.codes
+_factorize, _sweep, _damped = factor.factorize, sweep.sweep, factor._damped
+_update, _input_columns = hessian.Hessian.update, _columns.input_columns
+_spec = gptq.GPTQ._spec
+
+
+class ForgetsAllButTheLastSample(Mutant):
+    violates = "G.9"
+
+    @staticmethod
+    def _last(self, inputs):
+        self._sum.zero_()
+        _update(self, inputs)
+
+    faults = {"numerics.gptq.hessian.Hessian.update": _last}
+
+
+class CompensatesNothing(Mutant):
+    violates = "G.13"
+
+    @staticmethod
+    def _without_below(matrix, dampening, activation_order):
+        found = _factorize(matrix, dampening, activation_order)
+        return attrs.evolve(found, unit_lower=torch.eye(len(found.unit_lower)))
+
+    faults = {"numerics.gptq.algorithm.factorize": _without_below}
+
+
+class CompensatesTheWrongWay(Mutant):
+    violates = "G.11"
+
+    @staticmethod
+    def _negated(matrix, dampening, activation_order):
+        found = _factorize(matrix, dampening, activation_order)
+        return attrs.evolve(found, unit_lower=-found.unit_lower)
+
+    faults = {"numerics.gptq.algorithm.factorize": _negated}
+
+
+class DampsFarTooMuch(Mutant):
+    violates = "G.13"
+
+    @staticmethod
+    def _too_much(matrix, order, dead, mean, share):
+        return _damped(matrix, order, dead, mean * 1e6, share)
+
+    faults = {"numerics.gptq.factor._damped": _too_much}
+
+
+class ForgetsToUndoTheOrder(Mutant):
+    violates = "G.8"
+
+    @staticmethod
+    def _in_order_of_processing(weight, rows, found, spec, rounder, steps, result):
+        _sweep(weight, rows, found, spec, rounder, steps, result)
+        if found.order is not None:
+            result.codes[rows] = result.codes[rows][:, found.order]
+            result.weight[rows] = result.weight[rows][:, found.order]
+
+    faults = {"numerics.gptq.algorithm.sweep": _in_order_of_processing}
+
+
+class SaturatesRowsWithoutNegatives(Mutant):
+    violates = "G.7"
+
+    @staticmethod
+    def _half_range(self, block):
+        scale, zero = _parameters(self, block)
+        return (scale / 2 if block.amin() >= 0 else scale), zero
+
+    faults = {"numerics.gptq.parameters.Rounder.parameters": _half_range}
+
+
+class ScalesOfTheWholeRow(Mutant):
+    violates = "G.14"
+    faults = {
+        "optimize.torch.layerwise_compression.gptq.GPTQ._spec": lambda self: attrs.evolve(
+            _spec(self), block_columns=None
+        )
+    }
+
+
+class GivesUpACode(Mutant):
+    violates = "G.6"
+
+    @staticmethod
+    def _fewer_steps(self, block):
+        scale, zero = _parameters(self, block)
+        return scale * self.highest / (self.highest - 1), zero
+
+    faults = {"numerics.gptq.parameters.Rounder.parameters": _fewer_steps}
+
+
+class ZeroesDeadColumns(Mutant):
+    violates = "G.12"
+
+    @staticmethod
+    def _zeroed(weight, matrix, spec):
+        dead = matrix.diagonal() == 0
+        return algorithm.quantize(weight.masked_fill(dead, 0), matrix, spec)
+
+    faults = {"optimize.torch.layerwise_compression.gptq.quantize": _zeroed}
+
+
+class IgnoresGroups(Mutant):
+    violates = "G.16"
+    faults = {"optimize.torch.layerwise_compression.gptq.groups_of": lambda layer: 1}
+
+
+class KeepsTheLastSamplesArguments(Mutant):
+    violates = "G.18"
+
+    @staticmethod
+    def _last_arguments(self, dataloader, nsamples, device):
+        samples = _cache(self, dataloader, nsamples, device)
+        return [attrs.evolve(sample, kwargs=samples[-1].kwargs) for sample in samples]
+
+    faults = {
+        "optimize.torch.layerwise_compression.input_cacher.GPTFirstLayerInputCacher.cache": (
+            _last_arguments
+        )
+    }
+
+
+_cache = input_cacher.GPTFirstLayerInputCacher.cache
+
+MUTANTS = sorted(
+    (each for each in Mutant.__subclasses__() if each.__module__ == __name__),
+    key=lambda each: each.__name__,
+)
