@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from coreml_assay.implementations import WeightSpec
 from coreml_assay.implementations.reference import Reference
 from coreml_assay.numerics import QuantizedWeight
 from coreml_assay.numerics.blocks import Array
+from coreml_assay.numerics.native import VARIABLE
 from coreml_assay.optimize import coreml
 from coreml_assay.optimize.torch import layerwise_compression
 
@@ -41,6 +43,8 @@ class Mutant:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         with ExitStack() as stack:
+            # Compiled kernels compute what the replaced functions would: those have to do it.
+            stack.enter_context(patch.dict(os.environ, {VARIABLE: "0"}))
             for name, fault in self.faults.items():
                 stack.enter_context(patch(f"coreml_assay.{name}", fault))
             yield
