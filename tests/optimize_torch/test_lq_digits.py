@@ -110,4 +110,4 @@ def test_training_at_4_bits_beats_calibration_at_4_bits(task, tmp_path):
     assert score["W8A8 calibrated"] >= score["float"] - 2 / len(labels)
     assert snr["W8A8 calibrated"] > 30  # dB; a calibration that observed nothing has below 0
     assert score["W8A8 trained"] >= score["float"] - 3 / len(labels)
-    assert score["W4A8 trained"] >= score["W4A8 calibrated"]
+    assert score["W4A8 trained"] > score["W4A8 calibrated"]
