@@ -7,6 +7,7 @@ from coreml_assay.implementations.protocol import (
     Unsupported,
     WeightSpec,
     faces,
+    predicting,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "available",
     "faces",
     "load_implementation",
+    "predicting",
 ]

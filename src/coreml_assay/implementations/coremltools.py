@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import coremltools
@@ -35,3 +36,9 @@ class CoreMLTools:
         if result is None:
             raise ValueError(f"blocks of {spec.block_shape} do not fit shape {weight.shape}")
         return QuantizedWeight(result.data, result.scale, result.offset)
+
+    def predicting(self) -> AbstractContextManager[None]:
+        """A block in which coremltools predicts by the evaluator, with no need of Core ML."""
+        from coreml_assay.mil.prediction import evaluated_predictions  # needs torch
+
+        return evaluated_predictions()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import coremltools as ct
 import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
-from coreml_assay.mil.activation_samples import Body, conv, linear, pool, program
+from coreml_assay.mil.activation_samples import SHAPE, Body, conv, linear, pool, program
 from coreml_assay.mil.program import Model
 
 
@@ -87,9 +88,10 @@ PROGRAMS: dict[str, Body] = {
 
 
 def chained_concats(order: Sequence[str]) -> Model:
-    """Concats that share inputs pairwise, each of two convolutions with a relu.
+    """Concats that share inputs pairwise, each of two convolutions.
 
-    Convolution number i has values twice as large as number i - 1.
+    The convolutions are named by letters; the values of each are larger than those of the one
+    before.
 
     Args:
         order: of the concats, each two letters, for example ``ab``, ``cd``, ``bc``.
@@ -97,17 +99,13 @@ def chained_concats(order: Sequence[str]) -> Model:
 
     def body(x: Any) -> list[Any]:
         parts = {
-            name: mb.relu(
-                x=conv(mb.mul(x=x, y=np.float16(2**i), name=f"m{name}"), f"conv_{name}"),
-                name=name,
-            )
-            for i, name in enumerate(sorted(set("".join(order))))
+            name: mb.conv(x=x, weight=np.full((1, 3, 1, 1), i, np.float16), name=name)
+            for i, name in enumerate(sorted(set("".join(order))), start=1)
         }
-        results = []
-        for pair in order:
-            both = mb.concat(values=[parts[name] for name in pair], axis=1, name=f"cat_{pair}")
-            results.append(conv(both, f"conv_{pair}"))
-        return results
+        return [
+            mb.concat(values=[parts[name] for name in pair], axis=1, name=f"cat_{pair}")
+            for pair in order
+        ]
 
     return program(body)
 
@@ -183,3 +181,20 @@ def output_in_the_middle(x: Any) -> list[Any]:
 def conv_and_softmax(x: Any) -> Any:
     """A convolution whose result a softmax takes."""
     return mb.softmax(x=conv(x, "a"), axis=1, name="s")
+
+
+def classifier() -> Model:
+    """A model that answers with one of four labels."""
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
+    def body(x: Any) -> Any:
+        scores = mb.reduce_mean(x=conv(x, "a"), axes=[0, 2, 3], keep_dims=False, name="scores")
+        return mb.softmax(x=scores, axis=0, name="probabilities")
+
+    return ct.convert(
+        body,
+        convert_to="mlprogram",
+        minimum_deployment_target=ct.target.iOS17,
+        classifier_config=ct.ClassifierConfig(list("abcd")),
+        skip_model_load=True,
+    )

@@ -36,7 +36,7 @@ def program(
     Args:
         body: the program.
         shapes: of the inputs, at most four.
-        dtype: "fp16" or "fp32"; with the latter nothing is cast.
+        dtype: "fp16", or else nothing is cast: "fp32" for what the inputs are by default.
         target: deployment target.
         inputs: placeholders by name, in place of the shapes.
     """
