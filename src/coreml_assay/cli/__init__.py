@@ -6,7 +6,7 @@ import click
 
 from coreml_assay import __version__
 from coreml_assay.cli.accuracy import accuracy
-from coreml_assay.cli.bench import bench
+from coreml_assay.cli.bench import bench_command
 from coreml_assay.cli.gate import gate, report, schema
 from coreml_assay.cli.goldens import goldens
 from coreml_assay.cli.listing import deviations, implementations
@@ -45,7 +45,7 @@ for _command in (
     run_command,
     accuracy,
     gate,
-    bench,
+    bench_command,
     report,
     schema,
     deviations,

@@ -25,7 +25,7 @@ from coreml_assay.timing.sides import Side, TimingError
 from coreml_assay.timing.worker import IMPLEMENTATION_WORKLOADS, WORKLOADS
 
 
-@click.command()
+@click.command("bench")
 @click.argument("before", required=False)
 @click.argument("after", required=False)
 @click.option(
@@ -67,7 +67,7 @@ from coreml_assay.timing.worker import IMPLEMENTATION_WORKLOADS, WORKLOADS
 @seed_option
 @json_option
 @reporting_errors
-def bench(
+def bench_command(
     before: str | None,
     after: str | None,
     implementations: str | None,
@@ -94,10 +94,7 @@ def bench(
         else:
             if before is None or after is None:
                 raise TimingError("two revisions are needed, or --implementations BEFORE,AFTER")
-            sides = (
-                export(repository, before, Path(folder), "reference"),
-                export(repository, after, Path(folder), "reference"),
-            )
+            sides = export(repository, before, after, Path(folder))
             chosen = workloads or tuple(WORKLOADS)
         record = compare(
             *sides,

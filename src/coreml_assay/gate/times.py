@@ -1,7 +1,7 @@
 """The gate for time: what a comparison of two sides means, workload by workload.
 
-Slower, faster or level is said only where the whole interval of the ratio says so, and both
-starts of the processes that an interval needs are there; one number decides nothing.
+Slower, faster or not slower is said only where the whole interval of the ratio says so, over more
+than one start of the processes; one number decides nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coreml_assay.timing.intervals import Interval, ratio_interval
 from coreml_assay.timing.records import Pair, TimeRecord, Workload
 
 LEAST_STARTS = 2
-MOST_STARTS = 6
+MOST_STARTS = 8
 # Of all the intervals of one workload together: one is looked at after each start but the first.
 CONFIDENCE = 0.99
 _CONFIDENCE_OF_ONE = 1 - (1 - CONFIDENCE) / (MOST_STARTS - LEAST_STARTS + 1)
@@ -29,7 +29,7 @@ class Finding(enum.Enum):
     """What the times of a workload say."""
 
     SLOWER = "slower"
-    LEVEL = "level"  # neither slower nor faster by as much as counts
+    NOT_SLOWER = "not slower"  # by as much as counts
     FASTER = "faster"
     UNDECIDED = "undecided"
     NOT_MEASURED = "not measured"
@@ -78,14 +78,12 @@ def settled(pairs: Sequence[Pair]) -> bool:
 
 def _finding(interval: Interval, difference: float) -> Finding:
     if abs(difference) * 1000 < TIME_DIFFERENCE.value:
-        return Finding.LEVEL
+        return Finding.NOT_SLOWER
     if interval.low > TIME_RATIO.value:
         return Finding.SLOWER
     if interval.high < 1 / TIME_RATIO.value:
         return Finding.FASTER
-    if interval.low > 1 / TIME_RATIO.value and interval.high < TIME_RATIO.value:
-        return Finding.LEVEL
-    return Finding.UNDECIDED
+    return Finding.NOT_SLOWER if interval.high < TIME_RATIO.value else Finding.UNDECIDED
 
 
 def judge_times(record: TimeRecord, baseline: TimeRecord | None = None) -> Verdict:

@@ -11,34 +11,45 @@ from pathlib import Path
 from coreml_assay.timing.sides import Side, TimingError
 
 
-def export(repository: Path, revision: str, folder: Path, implementation: str) -> Side:
-    """Put a revision into a folder of its own, with its kernels built.
+def export(repository: Path, before: str, after: str, folder: Path) -> tuple[Side, Side]:
+    """Put two revisions into folders of their own, with their kernels built.
 
     The repository's own working tree and index are left alone.
 
     Args:
         repository: a folder inside a git working tree.
-        revision: anything that names a commit.
-        folder: where to; a subfolder is made there, and shared by names of the same commit.
-        implementation: what to measure of it.
+        before: anything that names a commit.
+        after: the same.
+        folder: where to; each commit gets a subfolder.
+
+    Returns:
+        The reference implementation of each.
 
     Raises:
         TimingError: there is no such revision, it holds no coreml_assay, or it cannot be built.
     """
-    # Options end here: a revision is never read as one.
-    commit = _git(
+    commits = {revision: _commit(repository, revision) for revision in (before, after)}
+    for revision, commit in commits.items():
+        root = folder / commit
+        if not root.exists():
+            _unpack(repository, commit, root)
+            _build(root, revision)
+
+    def side(revision: str) -> Side:
+        source = (folder / commits[revision]).resolve() / "src"
+        return Side(revision, "reference", source, commits[revision])
+
+    return side(before), side(after)
+
+
+def _commit(repository: Path, revision: str) -> str:
+    # Options end where it says so: a revision is never read as one.
+    found = _git(
         repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
     )
-    if commit is None:
-        raise TimingError(f"{revision}: no such revision in {repository}")
-    name = commit.decode().strip()
-    root = folder / name
-    if not root.exists():
-        _unpack(repository, name, root)
-        _build(root, revision)
-    return Side(
-        name=revision, implementation=implementation, source=root.resolve() / "src", revision=name
-    )
+    if found is None:
+        raise TimingError(f"{revision}: no such revision in {repository.resolve()}")
+    return found.decode().strip()
 
 
 def _unpack(repository: Path, commit: str, root: Path) -> None:
@@ -65,7 +76,7 @@ def _build(root: Path, revision: str) -> None:
         check=False,
     )
     if built.returncode:
-        last = [*built.stderr.strip().splitlines(), "no message"][-1 if built.stderr.strip() else 0]
+        last = built.stderr.strip().rpartition("\n")[2] or "no message"
         raise TimingError(f"{revision}: its kernels cannot be built: {last}")
 
 

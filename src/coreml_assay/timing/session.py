@@ -36,8 +36,8 @@ class Effort:
     """
 
     starts: int
-    pairs: int = 15
-    sample_seconds: float = 0.02
+    pairs: int = 20
+    sample_seconds: float = 0.01
 
 
 @attrs.define
@@ -79,7 +79,7 @@ def compare(
         before: what is compared with.
         after: what is judged.
         workloads: names from the worker.
-        seed: of the order within each pair.
+        seed: of the order in which sides are started, and of the order within each pair.
         settled: whether a workload's pairs decide, so that another start can do without it; asked
             after each start.
         progress: told the stage, what is done and what there is to do.
@@ -125,10 +125,9 @@ def _one_start(
     progress: Progress,
 ) -> None:
     with ExitStack() as stack:
-        sides = {
-            name: stack.enter_context(SideProcess(side))
-            for name, side in (("before", before), ("after", after))
-        }
+        named = [("before", before), ("after", after)]
+        order.shuffle(named)  # who comes first can get the better memory
+        sides = {name: stack.enter_context(SideProcess(side)) for name, side in named}
         for name, process in sides.items():
             facts[name] = _facts(process)
         for position, workload in enumerate(workloads):
