@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from coreml_assay.records import CheckResult, Outcome
-from mutants import gptq, weights
+from mutants import activations, gptq, weights
 
-MUTANTS = [*weights.MUTANTS, *gptq.MUTANTS]
+MUTANTS = [*weights.MUTANTS, *activations.MUTANTS, *gptq.MUTANTS]
 
 TESTS = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore"}

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from coreml_assay.conformance.runner import pytest_arguments
-from mutants import gptq, weights
+from mutants import activations, gptq, weights
 
-MUTANTS = [*weights.MUTANTS, *gptq.MUTANTS]
+MUTANTS = [*weights.MUTANTS, *activations.MUTANTS, *gptq.MUTANTS]
 
 
 def run(implementation: str, clauses: set[str], results: Path, *options: str) -> None:

@@ -206,3 +206,26 @@ def classifier() -> Model:
         classifier_config=ct.ClassifierConfig(list("abcd")),
         skip_model_load=True,
     )
+
+
+def of_images(layout: str = "RGB") -> Model:
+    """A model whose input is an image of 8 by 8, scaled by 1/4 and shifted by -1.
+
+    Args:
+        layout: a name of coremltools' color layouts.
+    """
+    shape = (1, 1 if layout.startswith("GRAYSCALE") else 3, 8, 8)
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=shape)], opset_version=ct.target.iOS17)
+    def body(x: Any) -> Any:
+        return mb.softmax(x=conv(x, "a"), axis=1, name="s")
+
+    bias = -1.0 if shape[1] == 1 else [-1.0, -1.0, -1.0]
+    image = ct.ImageType("x", shape, scale=1 / 4, bias=bias, color_layout=ct.colorlayout[layout])
+    return ct.convert(
+        body,
+        convert_to="mlprogram",
+        inputs=[image],
+        minimum_deployment_target=ct.target.iOS17,
+        skip_model_load=True,
+    )
