@@ -13,4 +13,4 @@ def seconds(call):
 def ratio(theirs, ours, pairs=5):
     """Median of their CPU time / ours; each is called once before it counts."""
     theirs(), ours()
-    return statistics.median(seconds(theirs) / seconds(ours) for _ in range(pairs))
+    return round(statistics.median(seconds(theirs) / seconds(ours) for _ in range(pairs)), 3)
