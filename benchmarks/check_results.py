@@ -37,9 +37,7 @@ def problems(results: Results, benchmarks: Benchmarks) -> list[str]:
         values = results.get_result_value(name, parameters)
         for case, value in zip(product(*parameters), values, strict=True):
             counts[name.split(".")[0]] += 1
-            if value is None or math.isnan(value):
-                if left_out(case):
-                    continue
+            if (value is None or math.isnan(value)) and not left_out(case):
                 found.append(f"{name}({', '.join(case)}) was not measured")
     found.extend(
         f"{file}: {counts[file]} cases, {EXPECTED.get(file, 0)} expected"
@@ -64,9 +62,8 @@ def main() -> None:
     found = problems(runs[-1], Benchmarks.load(configuration))
     if found:
         sys.exit("\n".join(found))
-    print(f"all {sum(EXPECTED.values())} cases of {len(EXPECTED)} files were measured")
-    if find_spec("torchao") is None:
-        print("but for those of torchao, which is not installed")
+    exception = "" if find_spec("torchao") else ", but for torchao's, which is not installed"
+    print(f"all {sum(EXPECTED.values())} cases of {len(EXPECTED)} files were measured{exception}")
 
 
 if __name__ == "__main__":
