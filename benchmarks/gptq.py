@@ -98,7 +98,8 @@ class Stage:
     param_names = ["implementation", "stage", "n"]
     timer = process_time
     rounds = 1
-    repeat = (2, 5, 1.0)
+    repeat = (2, 4, 1.0)
+    warmup_time = 0.0
 
     def setup(self, implementation, stage, n):
         torch.set_num_threads(1)

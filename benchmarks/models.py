@@ -41,7 +41,7 @@ class LinearQuantizeWeights:
     param_names = ("implementation", "model", "configuration")
     timer = process_time
     rounds = 1
-    repeat = (2, 5, 4.0)
+    repeat = (2, 3, 2.0)
     warmup_time = 0.0
 
     def setup(self, implementation: str, model: str, configuration: str) -> None:

@@ -47,8 +47,8 @@ class Round:
     param_names = ["implementation", "dtype", "codes", "size"]
     timer = process_time
     rounds = 1
-    repeat = (3, 10, 0.5)
-    warmup_time = 0.05
+    repeat = (3, 10, 0.3)
+    warmup_time = 0.0
     sample_time = 0.02
 
     def setup(self, implementation, dtype, codes, size):

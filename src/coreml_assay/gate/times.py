@@ -7,6 +7,7 @@ than one start of the processes; one number decides nothing.
 from __future__ import annotations
 
 import enum
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 
@@ -209,4 +210,6 @@ def _metrics(
 
 def ratio_words(interval: Interval) -> str:
     """A ratio with its interval: "1.15 (1.12 to 1.18) times"."""
+    if not math.isfinite(interval.high):
+        return f"{interval.ratio:.3g} (too few pairs for an interval) times"
     return f"{interval.ratio:.3g} ({interval.low:.3g} to {interval.high:.3g}) times"
