@@ -1,4 +1,4 @@
-"""Folders that are made once: one prepared, and one collected on the pretended Mac."""
+"""Folders that are made once: prepared, collected by the evaluator and on the pretended Mac."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ def prepared(tmp_path_factory):
 def on_a_mac(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mac") / "collected"
     collected(prepared, folder, PretendedMac)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated") / "collected"
+    collected(prepared, folder)
     return folder
 
 

@@ -167,10 +167,9 @@ def test_another_coremltools_does_not_collect(prepared, tmp_path, monkeypatch):
         collect(prepared, tmp_path / "out", EvaluatorBackend(), nothing)
 
 
-def test_every_sample_is_kept_and_compared(prepared, tmp_path):
-    written = collected(prepared, tmp_path / "out")
-    assert read_session(tmp_path / "out") == written
-    session, results = ingest(prepared, tmp_path / "out")
+def test_every_sample_is_kept_and_compared(prepared, evaluated):
+    written = read_session(evaluated)
+    session, results = ingest(prepared, evaluated)
     assert session == written
     assert [result.run for result in results] == list(written.runs)
     for result in results:
@@ -183,12 +182,11 @@ def test_every_sample_is_kept_and_compared(prepared, tmp_path):
         assert wide.snr_db > 100  # float32 against float64
 
 
-def test_a_session_of_one_plan_is_refused_by_another(prepared, tmp_path):
-    collected(prepared, tmp_path / "out")
+def test_a_session_of_one_plan_is_refused_by_another(prepared, evaluated, tmp_path):
     wanted = Wanted({"small": prepared / "cases/0/package.mlpackage"}, ("as it is",), seed=1)
     prepare(wanted, tmp_path / "other", nothing)
     with pytest.raises(SessionError, match="plan_sha256"):
-        ingest(tmp_path / "other", tmp_path / "out")
+        ingest(tmp_path / "other", evaluated)
 
 
 def test_off_a_mac_collect_says_in_one_line_what_it_needs(prepared, tmp_path):
@@ -200,9 +198,8 @@ def test_off_a_mac_collect_says_in_one_line_what_it_needs(prepared, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_evaluators_figures_never_stand_under_a_device(prepared, tmp_path):
-    collected(prepared, tmp_path / "collected")
-    result = run("ingest", prepared, tmp_path / "collected", "-o", tmp_path / "report")
+def test_the_evaluators_figures_never_stand_under_a_device(prepared, evaluated, tmp_path):
+    result = run("ingest", prepared, evaluated, "-o", tmp_path / "report")
     assert result.exit_code == 0, result.output
     for text in (result.output, (tmp_path / "report/summary.md").read_text()):
         device, _, evaluator = text.replace("\n", " ").partition("evaluator")
@@ -253,8 +250,8 @@ def test_a_wrong_answer_on_one_unit_is_a_regression(prepared, tmp_path):
     assert "Regression: 2 reasons" in lines
 
 
-def test_a_session_that_cannot_be_believed_is_refused_in_one_line(prepared, tmp_path):
-    collected(prepared, tmp_path / "collected")
+def test_a_session_that_cannot_be_believed_is_refused_in_one_line(prepared, evaluated, tmp_path):
+    shutil.copytree(evaluated, tmp_path / "collected")
     session = tmp_path / "collected/session.json"
     session.write_text(session.read_text().replace('"coremltools": "9.0"', '"coremltools": "8.3"'))
     result = run("ingest", prepared, tmp_path / "collected", "-o", tmp_path / "report")

@@ -6,6 +6,7 @@ import click
 
 from coreml_assay import __version__
 from coreml_assay.cli.accuracy import accuracy
+from coreml_assay.cli.bench import bench_command
 from coreml_assay.cli.gate import gate, report, schema
 from coreml_assay.cli.goldens import goldens
 from coreml_assay.cli.latency import latency
@@ -31,6 +32,7 @@ def main() -> None:
       coreml-assay accuracy                outputs of quantized models, real or your own
       coreml-assay latency                 predictions on a Mac, an iPhone or an iPad
       coreml-assay gate BASELINE RECORD    compare a run with an accepted one
+      coreml-assay bench HEAD~1 HEAD       whether a revision of the package is slower
 
     \b
     Exit codes, for every command:
@@ -47,6 +49,7 @@ for _command in (
     accuracy,
     latency,
     gate,
+    bench_command,
     report,
     schema,
     deviations,

@@ -65,6 +65,40 @@ DEVICE_SNR = Tolerance(
     ),
 )
 
+TIME_RATIO = Tolerance(
+    figure="CPU time of one side, times the other's",
+    value=1.05,
+    unit="times",
+    reason=(
+        "two processes that run the same code were seen to differ by 2 %, each for as long as it "
+        "lives; the whole interval has to lie beyond"
+    ),
+)
+
+LATENCY_RATIO = Tolerance(
+    figure="latency on a device, times the baseline's",
+    value=1.05,
+    unit="times",
+    reason=(
+        "a session is taken if its own sentinel drifts by no more; the whole interval has to lie "
+        "beyond"
+    ),
+)
+
+TIME_RATIO_ELSEWHERE = Tolerance(
+    figure="the same ratio, times the baseline's, from another processor or other kernels",
+    value=1.5,
+    unit="times",
+    reason="caches and vector units differ; an eightfold kernel that was lost is still seen",
+)
+
+TIME_DIFFERENCE = Tolerance(
+    figure="CPU time of one call, beside the other side's",
+    value=0.02,
+    unit="ms",
+    reason="the cost of a few dozen lines of Python, which no one waits for",
+)
+
 
 def _share(metric: str, value: float, reason: str) -> Tolerance:
     return Tolerance(f"{metric}, below the float model's", value, "of 1", reason)
@@ -89,4 +123,13 @@ METRICS = {
 With 8 bits, that much is wrong whatever the baseline; with fewer, only if the baseline lost less.
 """
 
-TOLERANCES = (WORST_ERROR, SNR, OUTPUT_SNR, TRAINED_SNR, DEVICE_SNR, *METRICS.values())
+TOLERANCES = (
+    WORST_ERROR,
+    SNR,
+    OUTPUT_SNR,
+    TRAINED_SNR,
+    DEVICE_SNR,
+    LATENCY_RATIO,
+    *METRICS.values(),
+)
+"""Those of a run, which its report shows."""

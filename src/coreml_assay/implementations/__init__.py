@@ -2,6 +2,8 @@
 
 from coreml_assay.implementations.loading import ImplementationError, available, load_implementation
 from coreml_assay.implementations.protocol import (
+    CalibratedTensorFace,
+    CalibratedWeightSpec,
     Face,
     Implementation,
     Unsupported,
@@ -10,6 +12,8 @@ from coreml_assay.implementations.protocol import (
 )
 
 __all__ = [
+    "CalibratedTensorFace",
+    "CalibratedWeightSpec",
     "Face",
     "Implementation",
     "ImplementationError",
