@@ -46,6 +46,7 @@ def test_a_wrong_implementation_fails_its_clause(mutant, failures):
     for check in failed:
         assert mutant.violates in check.clauses
         assert " violates " in check.detail.splitlines()[0], check.detail
+        assert "TypeError" not in check.detail, "the fault does not fit what it replaces"
 
 
 @pytest.mark.xdist_group("mutants")
