@@ -53,6 +53,50 @@ def parameters_of_range(
 Combine = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+def round_to_grid(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
+) -> torch.Tensor:
+    """s * (clip(round(x / s) + z) - z), with a gradient of 1 where nothing was clipped, else of 0.
+
+    PyTorch's own fake quantization multiplies by 1 / s and adds z before it rounds. An ML program
+    does neither, and values half between two codes, as pooling makes them, would go another way.
+
+    Args:
+        x: floating point, any shape.
+        scale: float32, rank 0.
+        zero_point: int32, rank 0.
+        grid: the codes.
+
+    Returns:
+        Values of x's shape and dtype.
+
+    Source: ``quantize`` and ``dequantize`` of iOS17's operations; arXiv 1308.3432.
+    """
+    rounded: torch.Tensor = _RoundToGrid.apply(x, scale, zero_point, grid.lowest, grid.highest)
+    return rounded
+
+
+class _RoundToGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        scale: torch.Tensor,
+        zero_point: torch.Tensor,
+        lowest: int,
+        highest: int,
+    ) -> torch.Tensor:
+        steps = torch.div(x, scale).round_()
+        clipped = torch.clamp(steps, lowest - zero_point, highest - zero_point)
+        ctx.save_for_backward(clipped == steps)
+        return clipped.mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None, None, None
+
+
 class RangeObserver(nn.Module):
     """Keeps the range of what it sees: of everything, or of each channel.
 
@@ -148,14 +192,25 @@ class FakeQuantizerBase(nn.Module):
         """Scale, float32, and zero point, int32, as they are to be written down."""
         raise NotImplementedError
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x, observed if observing, and on the grid if simulating."""
+        if self.observer_enabled[0]:
+            self.observe(x)
+        return self.simulate(x) if self.fake_quant_enabled[0] else x
+
+    def observe(self, x: torch.Tensor) -> None:
+        """Take x into what the parameters are set by; here, parameters that are known stay."""
+
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
+        """X on the grid, letting gradients through."""
+        return self.rounded(x)
+
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         """X on the grid of the final parameters, whatever is switched on."""
         scale, zero_point = self.final_parameters()
         lowest, highest = self.grid.lowest, self.grid.highest
         if self.channel_axis is None:
-            return torch.fake_quantize_per_tensor_affine(
-                x, scale.reshape(()), zero_point.reshape(()), lowest, highest
-            )
+            return round_to_grid(x, scale.reshape(()), zero_point.reshape(()), self.grid)
         return torch.fake_quantize_per_channel_affine(
             x, scale, zero_point, self.channel_axis, lowest, highest
         )
@@ -177,10 +232,6 @@ class FixedFakeQuantizer(FakeQuantizerBase):
     def final_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point as they are."""
         return self.scale, self.zero_point
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """X on the grid, if simulating."""
-        return self.rounded(x) if self.fake_quant_enabled[0] else x
 
 
 class FakeQuantizer(FakeQuantizerBase):
@@ -211,12 +262,6 @@ class FakeQuantizer(FakeQuantizerBase):
     def final_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point as they are."""
         return self.scale, self.zero_point
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x, observed if observing, and on the grid if simulating."""
-        if self.observer_enabled[0]:
-            self.observe(x)
-        return self.rounded(x) if self.fake_quant_enabled[0] else x
 
     def observe(self, x: torch.Tensor) -> None:
         """Take x into the range and set the parameters by it."""
@@ -269,12 +314,8 @@ class LearnableFakeQuantizer(FakeQuantizer):
         with torch.no_grad():
             super().observe(x)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x, observed if observing, and on the grid if simulating."""
-        if self.observer_enabled[0]:
-            self.observe(x)
-        if not self.fake_quant_enabled[0]:
-            return x
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
+        """X on the grid, differentiable by the parameters too."""
         self._return_to_the_grid()
         factor = (x.numel() / self.scale.numel() * self.grid.highest) ** -0.5
         s = self._against(_ScaledGradient.apply(self.scale, factor), x)
