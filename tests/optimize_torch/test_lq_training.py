@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 import warnings
 
@@ -248,3 +249,40 @@ def test_nothing_of_torch_ao_is_left_in_what_comes_of_it():
         finalized = quantizer.finalize()
     for each in (model, finalized):
         assert not [m for m in each.modules() if type(m).__module__.startswith("torch.ao")]
+
+
+def test_a_deep_copy_of_a_prepared_model_keeps_the_preserved_attributes():
+    class WithKey(nn.Sequential):
+        key = 3
+
+        def doubled(self):
+            return 2 * self.key
+
+        @property
+        def tripled(self):
+            return 3 * self.key
+
+    config = LinearQuantizerConfig(preserved_attributes=["key", "doubled", "tripled"])
+    quantizer = LinearQuantizer(WithKey(nn.Linear(3, 4)), config)
+    made = quantizer.prepare((torch.zeros(1, 3),))
+    for copied in (copy.deepcopy(made), copy.deepcopy(copy.deepcopy(made))):
+        copied.key = 4
+        assert (copied.doubled(), copied.tripled, made.doubled()) == (8, 12, 6)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_is_not_finite_is_named_however_many_batches_follow(number):
+    quantizer, model = prepared(activation_observer="min_max")
+    for value in (1.0, number, 1.0):
+        model(batch(0) * value)
+    with pytest.raises(ValueError, match=r"activation_post_process_0.* NaN or infinite"):
+        quantizer.finalize()
+
+
+def test_a_weight_that_is_not_finite_is_named():
+    quantizer, model = prepared()
+    with torch.no_grad():
+        model.get_submodule("5").weight[0, 0] = math.nan
+    model(batch(0))
+    with pytest.raises(ValueError, match=r"5\.weight_fake_quant.* NaN or infinite"):
+        quantizer.finalize()

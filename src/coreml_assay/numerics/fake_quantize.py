@@ -56,7 +56,7 @@ Combine = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def round_to_grid(
     x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
 ) -> torch.Tensor:
-    """s * (clip(round(x / s) + z) - z), with a gradient of 1 where nothing was clipped, else of 0.
+    """S * (clip(round(x / s) + z) - z), with a gradient of 1 where nothing was clipped, else of 0.
 
     PyTorch's own fake quantization multiplies by 1 / s and adds z before it rounds. An ML program
     does neither, and values half between two codes, as pooling makes them, would go another way.
@@ -122,7 +122,12 @@ class RangeObserver(nn.Module):
     @property
     def has_seen_data(self) -> bool:
         """Whether anything was observed."""
-        return bool((self.min_val <= self.max_val).any())
+        return bool(((self.min_val != math.inf) | (self.max_val != -math.inf)).any())
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether neither NaN nor infinity is an end of a range."""
+        return bool((self.min_val.isfinite() & self.max_val.isfinite()).all())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take a batch into the range; it is returned as it is. An empty one changes nothing."""
