@@ -8,11 +8,19 @@ import math
 import pickle
 import warnings
 
+import coremltools.optimize
 import pytest
 import torch
 from torch import nn
 
-from coreml_assay.implementations.linear_quantizing import fake_quantizers
+import coreml_assay.optimize
+from coreml_assay.implementations.linear_quantizing import (
+    activation_parameters,
+    calibrate,
+    fake_quantizers,
+    make_quantizer,
+)
+from coreml_assay.implementations.trainable_models import MODELS
 from coreml_assay.numerics import Grid
 from coreml_assay.numerics.fake_quantize import (
     FakeQuantizer,
@@ -286,3 +294,23 @@ def test_a_weight_that_is_not_finite_is_named():
     model(batch(0))
     with pytest.raises(ValueError, match=r"5\.weight_fake_quant.* NaN or infinite"):
         quantizer.finalize()
+
+
+@pytest.mark.filterwarnings("ignore")  # coremltools', of what it uses being deprecated
+@pytest.mark.parametrize(
+    "name", ["conv-relu", "conv-bn-relu6", "conv-prelu", "conv-sigmoid", "learnable", "transposed"]
+)
+def test_the_state_of_a_model_that_coremltools_prepared_loads(name):
+    entry = MODELS[name]
+    theirs = calibrate(coremltools.optimize.torch.quantization, entry).prepared
+    quantizer = make_quantizer(
+        coreml_assay.optimize.torch.quantization, entry.build(), entry.config
+    )
+    ours = quantizer.prepare(entry.batches()[0])
+    ours.load_state_dict(theirs.state_dict())
+    loaded, given = activation_parameters(ours), activation_parameters(theirs)
+    assert loaded.keys() == given.keys()
+    for key, parameters in given.items():
+        assert (loaded[key].scale == parameters.scale).all()
+        assert (loaded[key].zero_point == parameters.zero_point).all()
+    ours.load_state_dict(copy.deepcopy(ours).state_dict())

@@ -97,7 +97,25 @@ class _RoundToGrid(torch.autograd.Function):
         return gradients[0] * inside, None, None, None, None
 
 
-class RangeObserver(nn.Module):
+class _LoadsOtherStates(nn.Module):
+    """Loads the states of torch.ao's namesakes, too, which have more entries and other ranks."""
+
+    _no_entries: tuple[str, ...] = ("eps",)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *others: Any, **named: Any
+    ) -> None:
+        for name in self._no_entries:
+            state_dict.pop(prefix + name, None)
+        own = {**self._buffers, **self._parameters}
+        for name, tensor in own.items():
+            given = state_dict.get(prefix + name)
+            if given is not None and tensor is not None and given.numel() == tensor.numel():
+                state_dict[prefix + name] = given.reshape(tensor.shape)
+        super()._load_from_state_dict(state_dict, prefix, *others, **named)
+
+
+class RangeObserver(_LoadsOtherStates):
     """Keeps the range of what it sees: of everything, or of each channel.
 
     Args:
@@ -162,7 +180,7 @@ class RangeObserver(nn.Module):
         return low, high
 
 
-class FakeQuantizerBase(nn.Module):
+class FakeQuantizerBase(_LoadsOtherStates):
     """What can observe and simulate, each switched by a buffer so that states carry it.
 
     Attributes:
@@ -228,6 +246,8 @@ class FakeQuantizerBase(nn.Module):
 
 class FixedFakeQuantizer(FakeQuantizerBase):
     """Rounds to a grid that is known beforehand, as for the outputs of a sigmoid."""
+
+    _no_entries = ("eps", "activation_post_process.scale", "activation_post_process.zero_point")
 
     def __init__(self, scale: float, zero_point: int) -> None:
         super().__init__(Grid(8, signed=False, symmetric=False), symmetric=False)

@@ -30,6 +30,15 @@ class TrainableLayer(nn.Module):
     bn: nn.Module | None
     act: nn.Module | None
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *others: Any, **named: Any
+    ) -> None:
+        # coremltools has the layer of a layer with an activation in a module of its own.
+        for inner in (f"{prefix}conv.", f"{prefix}linear."):
+            for key in [key for key in state_dict if key.startswith(inner)]:
+                state_dict[prefix + key.removeprefix(inner)] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *others, **named)
+
     def compute(self, x: torch.Tensor, weight: torch.Tensor, bias: Any, *args: Any) -> torch.Tensor:
         """The layer's output with another weight and bias."""
         raise NotImplementedError
