@@ -27,21 +27,24 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def test_the_example_implementation_runs_through_the_suite(tmp_path):
-    code = blocks(ROOT / "docs/implementations.md", "python")[0]
-    (tmp_path / "my_quantizer.py").write_text(code)
-    results = tmp_path / "results.jsonl"
+def checks_of_example(folder, name, *options):
+    """The results of running the suite over an implementation of docs/implementations.md."""
+    for code in blocks(ROOT / "docs/implementations.md", "python"):
+        if file := re.match(r"# (\w+\.py)\n", code):
+            (folder / file[1]).write_text(code)
+    results = folder / "results.jsonl"
     subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest"),
-            *pytest_arguments("my_quantizer:Mine", 0, "quick", results),
-        ],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        [*(sys.executable, "-m", "pytest"), *pytest_arguments(name, 0, "quick", results), *options],
+        env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         check=False,
     )
     lines = results.read_bytes().splitlines()
-    checks = [msgspec.json.decode(line, type=CheckResult) for line in lines]
+    return [msgspec.json.decode(line, type=CheckResult) for line in lines]
+
+
+def test_the_example_implementation_runs_through_the_suite(tmp_path):
+    checks = checks_of_example(tmp_path, "my_quantizer:Mine")
     failed = {check.check for check in checks if check.outcome is Outcome.FAIL}
     outcomes = {check.outcome for check in checks}
     # Its arithmetic is as narrow as the weight's dtype, and the suite says so; nothing else.
@@ -51,6 +54,16 @@ def test_the_example_implementation_runs_through_the_suite(tmp_path):
     }
     assert Outcome.PASS in outcomes
     assert Outcome.UNSUPPORTED in outcomes
+
+
+def test_the_example_of_gptq_meets_its_theorems(tmp_path):
+    clauses = [f"--clause=G.{number}" for number in (5, 7, 8, 9, 10, 11, 13)]
+    checks = checks_of_example(tmp_path, "my_gptq:Calibrated", *clauses)
+    outcomes = {check.check: check.outcome for check in checks}
+    assert set(outcomes.values()) == {Outcome.PASS, Outcome.UNSUPPORTED}
+    passed = {check.check.split("[")[0] for check in checks if check.outcome is Outcome.PASS}
+    assert len(passed) == 7
+    assert all("test_gptq_theorems.py" in check for check in passed)
 
 
 def test_the_examples_of_the_reference_run_in_order(tmp_path, monkeypatch, capsys):

@@ -16,8 +16,10 @@ from rich.table import Table
 from coreml_assay.gate import Status, Verdict
 from coreml_assay.gate.outputs import loses, worst_snr_words
 from coreml_assay.gate.tables import AccuracyGroup, accuracy_groups
+from coreml_assay.gate.times import Comparison, compare_times
 from coreml_assay.gate.words import count
 from coreml_assay.records import AccuracyRun, ModelRun, Outcome, Record, SuiteRun
+from coreml_assay.timing.records import TimeRecord
 
 _SHOWN_REASONS = 12
 _SHOWN_SENSITIVITIES = 5
@@ -91,16 +93,65 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
         console.print(
             f"{ratio:>8}  {escape(each.model)}: {each.kind} {escape(each.name)} alone, {each.codes}"
         )
-    for reason in verdict.reasons[:_SHOWN_REASONS]:
-        console.print(f"[red]-[/red] {escape(reason.sentence)}")
-    if len(verdict.reasons) > _SHOWN_REASONS:
-        console.print(f"  and {len(verdict.reasons) - _SHOWN_REASONS} more, in the report")
+    _show_reasons(console, verdict)
     if record.environment.kernels:
         console.print(f"compiled kernels: {escape(record.environment.kernels)}")
     if report is not None:
         console.print(f"report: {escape(str(report / 'index.html'))}", soft_wrap=True)
+    _show_headline(console, verdict)
+
+
+def show_times(console: Console, record: TimeRecord, verdict: Verdict, path: Path) -> None:
+    """Print a table of the workloads, the reasons, and last the verdict."""
+    console.print(_times_table(record))
+    for side in (record.before, record.after):
+        revision = f" at {side.revision[:12]}" if side.revision else ""
+        console.print(
+            f"{escape(side.name)}: {escape(side.implementation)} {escape(side.version)}{revision}, "
+            f"compiled kernels: {escape(side.kernels)}"
+        )
+    for note in verdict.notes[:_SHOWN_REASONS]:
+        console.print(f"[dim]-[/dim] {escape(note.sentence)}")
+    _show_reasons(console, verdict)
+    console.print(f"record: {escape(str(path))}", soft_wrap=True)
+    if record.interrupted:
+        console.print("interrupted; what was measured until then is kept")
+    _show_headline(console, verdict)
+
+
+def _show_reasons(console: Console, verdict: Verdict) -> None:
+    for reason in verdict.reasons[:_SHOWN_REASONS]:
+        console.print(f"[red]-[/red] {escape(reason.sentence)}")
+    if len(verdict.reasons) > _SHOWN_REASONS:
+        console.print(f"  and {len(verdict.reasons) - _SHOWN_REASONS} more, in the report")
+
+
+def _show_headline(console: Console, verdict: Verdict) -> None:
     style = "green" if verdict.status is Status.PASS else "red"
     console.print(f"[bold {style}]{escape(verdict.headline)}[/bold {style}]")
+
+
+def _times_table(record: TimeRecord) -> Table:
+    title = f"CPU time of a call, in ms, one thread; {record.machine.cpu}"
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("workload", no_wrap=True)
+    for name in (record.before.name, record.after.name):
+        table.add_column(escape(name), justify="right", overflow="fold")
+    for name in ("ratio", "interval"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for workload in record.workloads:
+        found = compare_times(workload.pairs)
+        table.add_row(escape(workload.name), *_times_cells(found), found.finding.value)
+    return table
+
+
+def _times_cells(found: Comparison) -> list[str]:
+    if found.interval is None or found.before is None or found.after is None:
+        return [""] * 4
+    times = [f"{1000 * seconds:.3g}" for seconds in (found.before, found.after)]
+    low, high = (f"{end:.3g}" for end in (found.interval.low, found.interval.high))
+    return [*times, f"{found.interval.ratio:.3g}", f"{low}-{high}"]
 
 
 def _suites_table(suites: tuple[SuiteRun, ...]) -> Table:

@@ -30,7 +30,8 @@ Each operation is compared with something that shares no code with it, and value
 coremltools does not count as such: *numpy*, *torch* (by other functions than the operation uses),
 *onnxruntime*, *documentation* (examples and numbers that it gives) or *arithmetic* (results known
 beforehand). The opsets are those that define the operation or define it anew; one function serves
-them all.
+them all, and each definition is evaluated. A slow test watches that the checks do so, and that
+lengths left open change no bit where coremltools can build such a program.
 
 ## Readings
 

@@ -64,15 +64,17 @@ def test_gelu_approximations_equal_their_formulas(mode):
 
 @checks("prelu", "softplus_parametric", against="numpy")
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 5), (1, 3, 2, 2, 2)])
-def test_parametric_activations_have_one_parameter_for_each_channel(shape):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_parametric_activations_have_one_parameter_for_each_channel(shape, opset):
     x = normal(*shape)
     # The builder takes different alphas of prelu for rank 4 alone.
     alpha = np.array([0.5, -1.0, 2.0] if len(shape) == 4 else [0.5] * 3, np.float32)
     beta = np.array([1.0, 0.5, 3.0], np.float32)
     a, b = (v.reshape(1, 3, *[1] * (len(shape) - 2)) for v in (alpha, beta))
-    assert_close(evaluate(lambda x: mb.prelu(x=x, alpha=alpha), x=x), np.where(x > 0, x, a * x))
+    found = evaluate(lambda x: mb.prelu(x=x, alpha=alpha), opset, x=x)
+    assert_close(found, np.where(x > 0, x, a * x))
     if len(shape) == 4:
-        found = evaluate(lambda x: mb.softplus_parametric(x=x, alpha=alpha, beta=beta), x=x)
+        found = evaluate(lambda x: mb.softplus_parametric(x=x, alpha=alpha, beta=beta), opset, x=x)
         assert_close(found, a * np.log1p(np.exp((b * x).astype(np.float64))), 3e-7)
 
 

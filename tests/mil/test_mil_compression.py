@@ -79,10 +79,11 @@ def test_blockwise_shift_scale(blocks, offset, dtype):
 
 
 @checks("constexpr_cast", against="numpy")
-def test_cast_widens():
+@pytest.mark.parametrize("opset", [IOS16, IOS18])
+def test_cast_widens(opset):
     value = np.array([1.5, -65504.0, 6e-8], np.float16)
     found = through_a_program(
-        lambda: mb.constexpr_cast(source_val=value, output_dtype="fp32"), IOS16
+        lambda: mb.constexpr_cast(source_val=value, output_dtype="fp32"), opset
     )
     assert_close(found, value.astype(np.float32), 0)
 
@@ -206,6 +207,19 @@ def test_sparse_shift_scale():
     assert found_mask.tolist() == mask
     expected = [0.9, 1.8, 0.2, 0.4, 0.6, 0.9, 1.2, 0.7, 1.4]
     assert_close(data, expected, 1e-12)
+
+    def build():
+        mask_of_data, shifted = mb.constexpr_sparse_blockwise_shift_scale(
+            data_mask=sub_byte(mask, "uint1"),
+            nonzero_data=np.array([10, 11, 3, 4, 5, 6, 7, 8, 9], np.int8),
+            scale=np.array([[0.1, 0.2, 0.3, 0.4]], np.float32),
+            offset=np.array([[1, 2, 3, 4]], np.int8),
+        )
+        return mb.constexpr_sparse_to_dense(nonzero_data=shifted, mask=mask_of_data)
+
+    dense = np.zeros((4, 4))
+    dense[np.nonzero(mask)] = expected
+    assert_close(through_a_program(build, IOS18), dense)
 
 
 @checks("constexpr_sparse_to_dense", against="documentation")

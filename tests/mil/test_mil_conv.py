@@ -28,6 +28,38 @@ def test_conv_with_automatic_padding(spatial, pad_type, kernel, stride):
     assert_close(found, expected, 2e-6)
 
 
+def spread_out(weight, dilation):
+    """The kernel that a dilation stands for: zeros between the elements."""
+    lengths = [(k - 1) * dilation + 1 for k in weight.shape[2:]]
+    wide = np.zeros((*weight.shape[:2], *lengths), np.float32)
+    wide[(..., *[slice(None, None, dilation)] * len(lengths))] = weight
+    return wide
+
+
+@checks("conv", against="onnxruntime")
+@pytest.mark.parametrize("spatial", [1, 2, 3])
+@pytest.mark.parametrize("pad_type", ["valid", "same", "same_lower"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (2, 2), (3, 2)])
+def test_automatic_padding_counts_the_dilated_kernel(spatial, pad_type, kernel, stride):
+    # ONNX Runtime dilates only with explicit padding, so it is given the kernel with its zeros.
+    x, weight = normal(2, 4, *SIZES[spatial]), normal(6, 2, *[kernel] * spatial, seed=1)
+    strides = [stride] * spatial
+    found = evaluate(
+        lambda x: mb.conv(
+            x=x,
+            weight=weight,
+            strides=strides,
+            pad_type=pad_type,
+            dilations=[2] * spatial,
+            groups=2,
+        ),
+        IOS16,
+        x=x,
+    )
+    there = {"strides": strides, "group": 2, "auto_pad": ONNX_PADDING[pad_type]}
+    assert_close(found, onnx_run("Conv", [x, spread_out(weight, 2)], **there), 2e-6)
+
+
 @checks("conv", against="onnxruntime")
 @pytest.mark.parametrize("spatial", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -90,7 +122,8 @@ def test_conv_takes_its_weight_at_run_time():
         *((k, s, pad) for k, s in [(3, 1), (2, 2), (4, 2), (3, 3)] for pad in ("valid", "same")),
     ],
 )
-def test_conv_transpose_with_automatic_padding(spatial, kernel, stride, pad_type):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_conv_transpose_with_automatic_padding(spatial, kernel, stride, pad_type, opset):
     x = normal(2, 4, *[n // 2 for n in SIZES[spatial]])
     weight, bias = normal(4, 3, *[kernel] * spatial, seed=1), normal(3, seed=2)
     strides = [stride] * spatial
@@ -98,10 +131,27 @@ def test_conv_transpose_with_automatic_padding(spatial, kernel, stride, pad_type
         lambda x: mb.conv_transpose(
             x=x, weight=weight, bias=bias, strides=strides, pad_type=pad_type
         ),
+        opset,
         x=x,
     )
     automatic = {"valid": "VALID", "same": "SAME_UPPER"}[pad_type]
     expected = onnx_run("ConvTranspose", [x, weight, bias], strides=strides, auto_pad=automatic)
+    assert_close(found, expected, 2e-6)
+
+
+@checks("conv_transpose", against="onnxruntime")
+@pytest.mark.parametrize("pad_type", ["valid", "same"])
+@pytest.mark.parametrize("size", [(4, 5), (3, 7)])
+def test_conv_transpose_follows_size_and_dilation_at_run_time(pad_type, size):
+    x, weight = normal(1, 4, *size), normal(4, 3, 3, 2, seed=1)
+    geometry = {"strides": [2, 2], "dilations": [2, 3]}
+    found = evaluate(
+        lambda x: mb.conv_transpose(x=x, weight=weight, groups=2, pad_type=pad_type, **geometry),
+        flexible={"x": (None, 4, None, None)},
+        x=x,
+    )
+    automatic = {"valid": "VALID", "same": "SAME_UPPER"}[pad_type]
+    expected = onnx_run("ConvTranspose", [x, weight], group=2, auto_pad=automatic, **geometry)
     assert_close(found, expected, 2e-6)
 
 
@@ -118,19 +168,20 @@ def test_conv_transpose_fills_up_with_the_bias_where_strides_leave_gaps():
 
 
 @checks("conv_transpose", against="onnxruntime")
+@pytest.mark.parametrize("spatial", [1, 2, 3])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("pads", [(1, 1), (0, 1), (2, 1)])
-def test_conv_transpose_with_custom_padding_groups_and_dilations(groups, dilation, pads):
-    x, weight = normal(2, 4, 5, 6), normal(4, 3, 3, 3, seed=1)
+def test_conv_transpose_with_custom_padding_groups_and_dilations(spatial, groups, dilation, pads):
+    x, weight = normal(2, 4, *(5, 6, 3)[:spatial]), normal(4, 3, *[3] * spatial, seed=1)
     found = evaluate(
         lambda x: mb.conv_transpose(
             x=x,
             weight=weight,
             pad_type="custom",
-            pad=[*pads, *pads],
-            strides=[2, 2],
-            dilations=[dilation] * 2,
+            pad=[*pads] * spatial,
+            strides=[2] * spatial,
+            dilations=[dilation] * spatial,
             groups=groups,
         ),
         x=x,
@@ -138,9 +189,9 @@ def test_conv_transpose_with_custom_padding_groups_and_dilations(groups, dilatio
     expected = onnx_run(
         "ConvTranspose",
         [x, weight],
-        pads=[pads[0]] * 2 + [pads[1]] * 2,
-        strides=[2, 2],
-        dilations=[dilation] * 2,
+        pads=[pads[0]] * spatial + [pads[1]] * spatial,
+        strides=[2] * spatial,
+        dilations=[dilation] * spatial,
         group=groups,
     )
     assert_close(found, expected, 2e-6)

@@ -66,7 +66,8 @@ def test_unary_operations_equal_numpy(op_type, opset):
 
 @checks("sqrt", "log", "rsqrt", "inverse", against="numpy")
 @pytest.mark.parametrize("flexible", [None, (None, None)])
-def test_roots_logarithms_and_reciprocals_add_epsilon_first(flexible):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_roots_logarithms_and_reciprocals_add_epsilon_first(flexible, opset):
     x = np.array([[0.25, 1.0, 3.0], [0.5, 7.0, 100.0]], np.float32)
     wide = x.astype(np.float64)
     expected = {
@@ -79,6 +80,7 @@ def test_roots_logarithms_and_reciprocals_add_epsilon_first(flexible):
         epsilon = {} if op_type == "sqrt" else {"epsilon": np.float32(0.5)}
         found = evaluate(
             lambda x, op_type=op_type, epsilon=epsilon: getattr(mb, op_type)(x=x, **epsilon),
+            opset,
             flexible={"x": flexible} if flexible else None,
             x=x,
         )
@@ -99,10 +101,13 @@ def test_half_is_rounded_to_even():
 
 
 @checks("clip", "threshold", against="arithmetic")
-def test_clip_and_threshold_limit_values():
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_clip_and_threshold_limit_values(opset):
     x = np.array([-3.0, 0.5, 9.0], np.float32)
     clip, threshold = evaluate(
-        lambda x: (mb.clip(x=x, alpha=-1.0, beta=2.0), mb.threshold(x=x, alpha=0.75)), x=x
+        lambda x: (mb.clip(x=x, alpha=-1.0, beta=2.0), mb.threshold(x=x, alpha=0.75)),
+        opset,
+        x=x,
     )
     assert clip.tolist() == [-1.0, 0.5, 2.0]
     assert threshold.tolist() == [0.75, 0.75, 9.0]
@@ -110,18 +115,19 @@ def test_clip_and_threshold_limit_values():
 
 @checks("cast", against="arithmetic")
 @pytest.mark.parametrize(
-    ("dtype", "expected"),
+    ("dtype", "expected", "opset"),
     [
-        ("int32", [-2, 0, 0, 2, 300]),
-        ("bool", [True, True, False, True, True]),
-        ("uint16", [65534, 0, 0, 2, 300]),
-        ("int16", [-2, 0, 0, 2, 300]),
-        ("fp16", [-2.7, -0.3, 0, 2.5, 300]),
+        ("int32", [-2, 0, 0, 2, 300], IOS15),
+        ("bool", [True, True, False, True, True], IOS15),
+        ("fp16", [-2.7, -0.3, 0, 2.5, 300], IOS15),
+        ("int32", [-2, 0, 0, 2, 300], IOS17),
+        ("uint16", [65534, 0, 0, 2, 300], IOS17),
+        ("int16", [-2, 0, 0, 2, 300], IOS17),
     ],
 )
-def test_cast_cuts_fractions_off(dtype, expected):
+def test_cast_cuts_fractions_off(dtype, expected, opset):
     x = np.array([-2.7, -0.3, 0.0, 2.5, 300.0], np.float32)
-    found = evaluate(lambda x: mb.cast(x=x, dtype=dtype), x=x)
+    found = evaluate(lambda x: mb.cast(x=x, dtype=dtype), opset, x=x)
     assert_close(found, np.array(expected, found.dtype))
 
 

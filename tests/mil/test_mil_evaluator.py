@@ -40,6 +40,20 @@ def test_fp16_overflows_where_fp16_does():
     assert narrow.tolist() == [np.inf, 4.5]
 
 
+def test_fp16_overflows_from_halfway_to_the_number_it_lacks():
+    # 65504 is the largest; 65520 lies halfway to 65536 and is no longer rounded down.
+    def build(x):
+        return mb.linear(x=mb.cast(x=x, dtype="fp16"), weight=np.ones((1, 2), np.float16))
+
+    pairs = np.array([[65472, 32], [65472, 47], [65472, 48], [-65472, -48], [60000, 60000]])
+    prog = program(build, {"x": np.zeros(pairs.shape, np.float32)}, IOS16)
+    x = {"x": pairs.astype(np.float32)}
+    (narrow,) = Evaluator(prog, Precision.FLOAT16).predict(x).values()
+    (wide,) = Evaluator(prog).predict(x).values()
+    assert narrow.ravel().tolist() == [65504, 65504, np.inf, -np.inf, np.inf]
+    assert wide.ravel().tolist() == [65504, 65519, 65520, -65520, 120000]
+
+
 def test_fp16_rounds_fp16_values_alone():
     x = {"x": np.array([1.0009765, 1e-8], np.float32)}
     narrow = Evaluator(chain(), Precision.FLOAT16).predict(x)["result"]

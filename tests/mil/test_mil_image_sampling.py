@@ -151,7 +151,7 @@ TORCH_PADDING = {"constant": "zeros", "border": "border", "reflection": "reflect
 @pytest.mark.parametrize("padding_mode", TORCH_PADDING)
 @pytest.mark.parametrize("sampling_mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize("align_corners", [True, False])
-@pytest.mark.parametrize("opset", [IOS15, IOS17])
+@pytest.mark.parametrize("opset", [IOS15, IOS16, IOS17])
 def test_resample(padding_mode, sampling_mode, align_corners, opset):
     if padding_mode == "reflection" and not align_corners:
         padding_mode = "symmetric"  # torch reflects about the edges then

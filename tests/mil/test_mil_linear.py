@@ -32,9 +32,10 @@ def test_linear(shape, opset):
     ("x_shape", "y_shape"),
     [((4, 3), (3, 2)), ((10, 4, 3), (5, 10, 3, 2))],
 )
-def test_matmul_follows_the_documented_shapes(x_shape, y_shape):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_matmul_follows_the_documented_shapes(x_shape, y_shape, opset):
     x, y = normal(*x_shape), normal(*y_shape, seed=1)
-    found = evaluate(lambda x, y: mb.matmul(x=x, y=y), x=x, y=y)
+    found = evaluate(lambda x, y: mb.matmul(x=x, y=y), opset, x=x, y=y)
     assert_close(found, np.matmul(x.astype(np.float64), y))
 
 

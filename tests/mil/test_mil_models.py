@@ -296,7 +296,7 @@ def test_basic_pitch_equals_its_onnx_twin():
     # The twin's outputs are named by the same numbers, and come in another order.
     numbered = {output.name[-1]: y for output, y in zip(twin.get_outputs(), expected, strict=True)}
     for name, number in {"Identity": "0", "Identity_1": "1", "Identity_2": "2"}.items():
-        assert relative(found[name], numbered[number]) <= 5e-6
+        assert relative(found[name], numbered[number]) <= 3e-6  # 1.7e-6 was seen
 
 
 def crepe_twin(size, x):
@@ -326,5 +326,6 @@ def test_crepe_equals_its_torch_twin_but_for_fp16_weights(size, precision):
     x = np.stack([np.sin(2 * np.pi * f * time) for f in (110, 220.5, 440, 700)])
     x = (x / x.std(1, keepdims=True)).astype(np.float32)
     found, expected = evaluated(program, x, precision), crepe_twin(size, x)
-    assert relative(found, expected) <= (5e-3 if precision is Precision.FLOAT16 else 1e-3)
+    # The weights that were rounded cost 2.9e-4 (tiny) and 1.9e-4 (full).
+    assert relative(found, expected) <= (1e-3 if precision is Precision.FLOAT16 else 4e-4)
     assert (found.argmax(1) == expected.argmax(1)).all()

@@ -35,13 +35,15 @@ def test_batch_norm(shape, opset):
 
 @checks("instance_norm", against="onnxruntime")
 @pytest.mark.parametrize("shape", SHAPES[:2])
-def test_instance_norm(shape):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_instance_norm(shape, opset):
     x, gamma, beta = normal(*shape), normal(3, seed=1), normal(3, seed=2)
     found, plain = evaluate(
         lambda x: (
             mb.instance_norm(x=x, gamma=gamma, beta=beta, epsilon=np.float32(1e-3)),
             mb.instance_norm(x=x),
         ),
+        opset,
         x=x,
     )
     expected = onnx_run("InstanceNormalization", [x, gamma, beta], epsilon=1e-3)
@@ -52,13 +54,15 @@ def test_instance_norm(shape):
 
 @checks("layer_norm", against="onnxruntime")
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_layer_norm_over_the_last_axes(axis):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_layer_norm_over_the_last_axes(axis, opset):
     x = normal(2, 3, 4)
     gamma, beta = normal(*x.shape[axis:], seed=1), normal(*x.shape[axis:], seed=2)
     found = evaluate(
         lambda x: mb.layer_norm(
             x=x, axes=list(range(axis - 3, 0)), gamma=gamma, beta=beta, epsilon=np.float32(1e-4)
         ),
+        opset,
         x=x,
     )
     expected = onnx_run("LayerNormalization", [x, gamma, beta], axis=axis, epsilon=1e-4)
@@ -83,22 +87,26 @@ def test_layer_norm_over_any_axes(axes):
 
 @checks("l2_norm", against="numpy")
 @pytest.mark.parametrize("shape", [(2, 3, 4), (5, 2, 3, 4)])
-def test_l2_norm_divides_by_the_norm_of_the_last_three_axes(shape):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_l2_norm_divides_by_the_norm_of_the_last_three_axes(shape, opset):
     x = normal(*shape)
     wide = x.astype(np.float64)
     expected = wide / np.sqrt((wide**2).sum((-3, -2, -1), keepdims=True) + 0.5)
-    assert_close(evaluate(lambda x: mb.l2_norm(x=x, epsilon=np.float32(0.5)), x=x), expected)
+    found = evaluate(lambda x: mb.l2_norm(x=x, epsilon=np.float32(0.5)), opset, x=x)
+    assert_close(found, expected)
 
 
 @checks("local_response_norm", against="onnxruntime")
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("shape", [(2, 7, 4, 3), (2, 7, 4)])
-def test_local_response_norm(size, shape):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_local_response_norm(size, shape, opset):
     x = normal(*shape)
     found = evaluate(
         lambda x: mb.local_response_norm(
             x=x, size=size, alpha=np.float32(0.5), beta=np.float32(0.7), k=np.float32(2.0)
         ),
+        opset,
         x=x,
     )
     image = x.reshape(*shape, *[1] * (4 - len(shape)))

@@ -68,7 +68,7 @@ def test_gather_with_batches(axis):
 
 
 @checks("gather_along_axis", against="onnxruntime")
-@pytest.mark.parametrize("opset", [IOS15, IOS17])
+@pytest.mark.parametrize("opset", [IOS15, IOS16, IOS17])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_gather_along_axis(opset, axis):
     x = normal(4, 4)
@@ -85,14 +85,18 @@ def test_gather_along_axis(opset, axis):
 
 
 @checks("gather_nd", against="onnxruntime")
-@pytest.mark.parametrize("batch_dims", [0, 1])
 @pytest.mark.parametrize("depth", [1, 2])
-def test_gather_nd(batch_dims, depth):
+@pytest.mark.parametrize(
+    ("opset", "batch_dims"), [(IOS15, 0), (IOS16, 0), (IOS16, 1), (IOS17, 0), (IOS17, 1)]
+)
+def test_gather_nd(opset, batch_dims, depth):
     x = normal(2, 3, 4, 5)
     limits = x.shape[batch_dims : batch_dims + depth]
     indices = np.random.default_rng(1).integers(0, limits, (2, 3, depth)).astype(np.int32)
+    batches = {"batch_dims": batch_dims} if batch_dims else {}
     found = evaluate(
-        lambda x, indices: mb.gather_nd(x=x, indices=indices, batch_dims=batch_dims),
+        lambda x, indices: mb.gather_nd(x=x, indices=indices, **batches),
+        opset,
         x=x,
         indices=indices,
     )
@@ -166,13 +170,15 @@ def test_scatter_adds_slices():
 @checks("scatter", against="numpy")
 @pytest.mark.parametrize("mode", ["update", "add", "sub", "mul", "div", "max", "min"])
 @pytest.mark.parametrize("axis", [0, 1, -1])
-def test_scatter_along_any_axis(mode, axis):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_scatter_along_any_axis(mode, axis, opset):
     data, indices = np.abs(normal(4, 4, 4)) + 0.5, np.array([2, 0], np.int32)
     updates = np.moveaxis(np.abs(normal(2, 4, 4, seed=1)) + 0.5, 0, axis)
     found = evaluate(
         lambda data, indices, updates: mb.scatter(
             data=data, indices=indices, updates=updates, axis=axis, mode=mode
         ),
+        opset,
         data=data,
         indices=indices,
         updates=updates,
@@ -198,14 +204,18 @@ def test_updates_that_meet_are_all_applied():
     updates = np.array([2.0, 4.0], np.float32)
     results = evaluate(
         lambda data, indices, updates: [
-            mb.scatter(data=data, indices=indices, updates=updates, mode=mode)
+            scatter(data=data, indices=places, updates=updates, mode=mode)
+            for scatter, places in (
+                (mb.scatter, indices),
+                (mb.scatter_nd, mb.expand_dims(x=indices, axes=[1])),
+            )
             for mode in ("add", "sub", "mul", "div", "max", "min")
         ],
         data=data,
         indices=indices,
         updates=updates,
     )
-    assert [array.tolist()[0] for array in results] == [14, 2, 64, 1, 8, 2]
+    assert [array.tolist()[0] for array in results] == [14, 2, 64, 1, 8, 2] * 2
     assert all(array.tolist()[1] == 1 for array in results)
 
 

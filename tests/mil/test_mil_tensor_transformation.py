@@ -61,7 +61,8 @@ def test_blocks_between_space_and_batch():
 
 
 @checks("expand_dims", "squeeze", "transpose", against="numpy")
-def test_dimensions_come_go_and_change_places():
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_dimensions_come_go_and_change_places(opset):
     x = normal(2, 1, 3, 1)
     wide, narrow, one, turned = evaluate(
         lambda x: (
@@ -70,6 +71,7 @@ def test_dimensions_come_go_and_change_places():
             mb.squeeze(x=x, axes=[-1]),
             mb.transpose(x=x, perm=[-1, 0, 2, 1]),
         ),
+        opset,
         x=x,
     )
     assert_close(wide, np.expand_dims(x, (0, -1, 3)), 0)
@@ -108,13 +110,14 @@ def test_reshape_keeps_and_infers_lengths(opset, shape, target, expected):
 
 
 @checks("reshape_like", against="documentation")
-def test_reshape_like():
+@pytest.mark.parametrize("opset", [IOS16, IOS17])
+def test_reshape_like(opset):
     x, a, b = normal(4, 45), normal(2, 3, 4), normal(1, 5, 6)
     found = evaluate(
         lambda x, a, b: mb.reshape_like(
             x=x, ref_tensors=(a, b), begins=(0, 1), ends=(2, 0), end_masks=(False, True)
         ),
-        IOS16,
+        opset,
         x=x,
         a=a,
         b=b,
@@ -124,20 +127,23 @@ def test_reshape_like():
 
 @checks("reverse", against="numpy")
 @pytest.mark.parametrize("axes", [None, [0], [-1, 1]])
-def test_reverse(axes):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_reverse(axes, opset):
     x = normal(2, 3, 4)
-    found = evaluate(lambda x: mb.reverse(x=x, axes=axes), x=x)
+    found = evaluate(lambda x: mb.reverse(x=x, axes=axes), opset, x=x)
     assert_close(found, np.flip(x, axes), 0)
 
 
 @checks("reverse_sequence", against="onnxruntime")
 @pytest.mark.parametrize(("seq_axis", "batch_axis"), [(0, 1), (1, 0)])
-def test_reverse_sequence(seq_axis, batch_axis):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_reverse_sequence(seq_axis, batch_axis, opset):
     x, lengths = normal(4, 4, 2), np.array([0, 1, 3, 4], np.int32)
     found = evaluate(
         lambda x, lengths: mb.reverse_sequence(
             x=x, lengths=lengths, seq_axis=seq_axis, batch_axis=batch_axis
         ),
+        opset,
         x=x,
         lengths=lengths,
     )
@@ -178,9 +184,10 @@ SLICES = [
 @checks("slice_by_index", against="numpy")
 @pytest.mark.parametrize(("arguments", "index"), SLICES)
 @pytest.mark.parametrize("flexible", [None, {"x": (None, None, 6)}])
-def test_slice_by_index(arguments, index, flexible):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_slice_by_index(arguments, index, flexible, opset):
     x = normal(3, 4, 6)
-    found = evaluate(lambda x: mb.slice_by_index(x=x, **arguments), flexible=flexible, x=x)
+    found = evaluate(lambda x: mb.slice_by_index(x=x, **arguments), opset, flexible, x=x)
     assert_close(found, x[index], 0)
 
 
@@ -213,18 +220,22 @@ def test_slice_update(arguments, index):
 
 
 @checks("slice_by_size", against="numpy")
-def test_slice_by_size():
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_slice_by_size(opset):
     x = normal(3, 4)
-    found = evaluate(lambda x: mb.slice_by_size(x=x, begin=[1, 1], size=[-1, 2]), x=x)
+    found = evaluate(lambda x: mb.slice_by_size(x=x, begin=[1, 1], size=[-1, 2]), opset, x=x)
     assert_close(found, x[1:, 1:3], 0)
 
 
 @checks("sliding_windows", against="numpy")
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_sliding_windows(axis, stride):
+@pytest.mark.parametrize("opset", [IOS15, IOS17])
+def test_sliding_windows(axis, stride, opset):
     x = normal(5, 6, 7)
-    found = evaluate(lambda x: mb.sliding_windows(x=x, axis=axis, size=3, stride=stride), x=x)
+    found = evaluate(
+        lambda x: mb.sliding_windows(x=x, axis=axis, size=3, stride=stride), opset, x=x
+    )
     starts = range(0, x.shape[axis] - 2, stride)
     windows = [x.take(range(s, s + 3), axis) for s in starts]
     assert_close(found, np.stack(windows, axis if axis >= 0 else axis - 1), 0)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import attrs
 import torch
 
-from coreml_assay.numerics.gptq import algorithm, factor, hessian, parameters, sweep
+from coreml_assay.numerics.gptq import algorithm, factor, hessian, parameters, plan, sweep
 from coreml_assay.optimize.torch.layerwise_compression import _columns, gptq, input_cacher
 from mutants.mutant import Mutant
 
 _parameters, _codes = parameters.Rounder.parameters, parameters.Rounder.codes
 _factorize, _sweep, _damped = factor.factorize, sweep.sweep, factor._damped
 _update, _input_columns = hessian.Hessian.update, _columns.input_columns
-_spec = gptq.GPTQ._spec
+_spec, _plan = gptq.GPTQ._spec, plan.plan
 
 
 class ForgetsAllButTheLastSample(Mutant):
     violates = "G.9"
 
-    @staticmethod
     def _last(self, inputs):
         self._sum.zero_()
         _update(self, inputs)
@@ -48,6 +47,17 @@ class CompensatesTheWrongWay(Mutant):
     faults = {"numerics.gptq.algorithm.factorize": _negated}
 
 
+class MakesGoodOnlyWithinGroups(Mutant):
+    violates = "G.10"
+
+    @staticmethod
+    def _without_the_rest(columns, group, block):
+        steps = _plan(columns, group, block)
+        return [step for step in steps if not isinstance(step, plan.Compensate)]
+
+    faults = {"numerics.gptq.algorithm.plan": _without_the_rest}
+
+
 class DampsFarTooMuch(Mutant):
     violates = "G.13"
 
@@ -62,8 +72,9 @@ class ForgetsToUndoTheOrder(Mutant):
     violates = "G.8"
 
     @staticmethod
-    def _in_order_of_processing(weight, rows, found, spec, rounder, steps, result):
-        _sweep(weight, rows, found, spec, rounder, steps, result)
+    def _in_order_of_processing(*arguments):
+        _sweep(*arguments)
+        _, rows, found, *_, result = arguments
         if found.order is not None:
             result.codes[rows] = result.codes[rows][:, found.order]
             result.weight[rows] = result.weight[rows][:, found.order]
@@ -74,10 +85,9 @@ class ForgetsToUndoTheOrder(Mutant):
 class SaturatesRowsWithoutNegatives(Mutant):
     violates = "G.7"
 
-    @staticmethod
     def _half_range(self, block):
         scale, zero = _parameters(self, block)
-        return (scale / 2 if block.amin() >= 0 else scale), zero
+        return torch.where(block.amin(0) >= 0, scale / 2, scale), zero
 
     faults = {"numerics.gptq.parameters.Rounder.parameters": _half_range}
 
@@ -94,7 +104,6 @@ class ScalesOfTheWholeRow(Mutant):
 class GivesUpACode(Mutant):
     violates = "G.6"
 
-    @staticmethod
     def _fewer_steps(self, block):
         scale, zero = _parameters(self, block)
         return scale * self.highest / (self.highest - 1), zero
@@ -121,7 +130,6 @@ class IgnoresGroups(Mutant):
 class KeepsTheLastSamplesArguments(Mutant):
     violates = "G.18"
 
-    @staticmethod
     def _last_arguments(self, dataloader, nsamples, device):
         samples = _cache(self, dataloader, nsamples, device)
         return [attrs.evolve(sample, kwargs=samples[-1].kwargs) for sample in samples]

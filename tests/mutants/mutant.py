@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
 from coreml_assay import optimize
-from coreml_assay.implementations import WeightSpec
+from coreml_assay.implementations import CalibratedWeightSpec, WeightSpec
 from coreml_assay.implementations.reference import Reference
 from coreml_assay.numerics import QuantizedWeight
 from coreml_assay.numerics.blocks import Array
@@ -43,6 +43,12 @@ class Mutant:
     def quantize_weight(self, weight: Array, spec: WeightSpec) -> QuantizedWeight:
         with self.at_work():
             return Reference().quantize_weight(weight, spec)
+
+    def gptq(
+        self, weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec
+    ) -> QuantizedWeight:
+        with self.at_work():
+            return Reference().gptq(weight, inputs, spec)
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import click
 
 from coreml_assay import __version__
 from coreml_assay.cli.accuracy import accuracy
+from coreml_assay.cli.bench import bench_command
 from coreml_assay.cli.gate import gate, report, schema
 from coreml_assay.cli.goldens import goldens
 from coreml_assay.cli.listing import deviations, implementations
@@ -29,6 +30,7 @@ def main() -> None:
       coreml-assay run -i my_package:Mine  your own implementation
       coreml-assay accuracy                outputs of quantized models, real or your own
       coreml-assay gate BASELINE RECORD    compare a run with an accepted one
+      coreml-assay bench HEAD~1 HEAD       whether a revision of the package is slower
 
     \b
     Exit codes, for every command:
@@ -43,6 +45,7 @@ for _command in (
     run_command,
     accuracy,
     gate,
+    bench_command,
     report,
     schema,
     deviations,

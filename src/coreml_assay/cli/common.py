@@ -22,6 +22,7 @@ from coreml_assay.implementations import ImplementationError
 from coreml_assay.mil.program import PackageError
 from coreml_assay.records import Record, RecordError
 from coreml_assay.terminal import show_verdict
+from coreml_assay.timing.sides import TimingError
 
 P = ParamSpec("P")
 
@@ -58,6 +59,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
             PackageError,
             RecordError,
             SuiteError,
+            TimingError,
             OSError,
         ) as error:
             Console(stderr=True, soft_wrap=True, highlight=False).print(
@@ -83,12 +85,13 @@ def conclude(
     if output is not None:
         write_report(output, record, verdict, load_clauses(), load_deviations())
     if as_json:
-        click.echo(_as_json(verdict))
+        click.echo(as_json_text(verdict))
     show_verdict(console, record, verdict, output)
     sys.exit(verdict.status.exit_code)
 
 
-def _as_json(verdict: Verdict) -> str:
+def as_json_text(verdict: Verdict) -> str:
+    """A verdict for programs to read."""
     return json.dumps(
         {
             "status": verdict.status.value,

@@ -22,6 +22,7 @@ from coreml_assay.conformance.torch_quantizing import (
 )
 from coreml_assay.implementations import Unsupported
 from coreml_assay.implementations.torch_models import TorchWeight, torch_weights
+from coreml_assay.numerics import QuantizationParameters, QuantizedWeight, dequantize
 from coreml_assay.numerics.blocks import Array, split_shape, spread
 
 
@@ -143,8 +144,21 @@ def hessian(data: Sequence[Array]) -> Array:
 
 def proxy_loss(before: Array, after: Array, H: Array) -> float:
     """tr((W - W') H (W - W')^T)."""
+    return float(proxy_losses(before, after, H).sum())
+
+
+def proxy_losses(before: Array, after: Array, H: Array) -> Array:
+    """The diagonal of (W - W') H (W - W')^T, the loss of each row."""
     error = before.astype(np.float64) - after
-    return float(np.einsum("rc,cd,rd->", error, H, error))
+    found: Array = ((error @ H) * error).sum(axis=1)
+    return found
+
+
+def values_of(found: QuantizedWeight) -> Array:
+    """What codes stand for, in float64."""
+    return dequantize(
+        found.codes, QuantizationParameters(found.scale.astype(np.float64), found.zero_point)
+    )
 
 
 def losses(subject: Subject, weight: Array, data: Sequence[Array], **options: Any) -> float:

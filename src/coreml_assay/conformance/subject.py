@@ -6,13 +6,19 @@ import base64
 import textwrap
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from coreml_assay.implementations import Implementation, Unsupported, WeightSpec
+from coreml_assay.implementations import (
+    CalibratedTensorFace,
+    CalibratedWeightSpec,
+    Implementation,
+    Unsupported,
+    WeightSpec,
+)
 from coreml_assay.numerics import BlockShape, Grid, QuantizedWeight
 from coreml_assay.numerics.blocks import Array
 
@@ -66,6 +72,18 @@ class Subject:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             return face.quantize_weight(weight, WeightSpec(grid, block_shape))
+
+    def gptq(
+        self, weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec
+    ) -> QuantizedWeight:
+        """Call the tensor face's GPTQ; an error is a nonconformance."""
+        face = self.implementation
+        if not isinstance(face, CalibratedTensorFace):
+            raise Unsupported(f"{face.name} has no gptq(weight, inputs, spec)")
+        self._snippet = _gptq_snippet(self.loaded_as, weight, inputs, spec)
+        with self.recording(), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return QuantizedWeight(*face.gptq(weight, inputs, spec))
 
     @property
     def coreml(self) -> Any:
@@ -180,6 +198,22 @@ def _tensor_snippet(loaded_as: str, weight: Array, grid: Grid, block_shape: Bloc
         f"weight = {literal(weight)}\n"
         f"spec = WeightSpec({grid!r}, {block_shape})\n"
         f"print(load_implementation({loaded_as!r}).quantize_weight(weight, spec))\n"
+    )
+
+
+def _gptq_snippet(
+    loaded_as: str, weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec
+) -> str:
+    """Python that quantizes one array under calibration inputs and prints the result."""
+    batches = "".join(f"    {literal(batch)},\n" for batch in inputs)
+    return (
+        f"{HEADER}from coreml_assay.implementations import CalibratedWeightSpec, "
+        "load_implementation\n"
+        "from coreml_assay.numerics import Grid\n"
+        f"weight = {literal(weight)}\n"
+        f"inputs = [\n{batches}]\n"
+        f"spec = {spec!r}\n"
+        f"print(load_implementation({loaded_as!r}).gptq(weight, inputs, spec))\n"
     )
 
 

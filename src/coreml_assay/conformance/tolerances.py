@@ -95,6 +95,20 @@ codes that this decides is rounded otherwise, and all later columns follow. Each
 the loss a little, either way; a wrong Hessian or compensation moves it by tens of percent.
 """
 
+GPTQ_CLEARANCE = 1e-3
+"""How far, in steps, targets stay from near-ties where codes have to be equal.
+
+A target of up to 255 steps is a sum of tens of products, each rounded in float32. In 10,240 rows
+of the layers in use, under 16 specs each, the reference and coremltools 9.0 differ only where a
+target comes within 2.2e-5 steps of a tie.
+"""
+
+GPTQ_GAIN = 0.8
+"""The share of rounding's loss that compensation leaves at most, on inputs that correlate.
+
+On the layer in use it leaves from 0.41 of it, in activation order, to 0.51.
+"""
+
 FLOAT32_MODEL = 1e-5
 """Error of a float32 model's output, relative to the largest: sums of up to 256 products."""
 

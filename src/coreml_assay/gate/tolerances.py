@@ -55,6 +55,30 @@ TRAINED_SNR = Tolerance(
     reason="other weights round otherwise; one bit less costs 6",
 )
 
+TIME_RATIO = Tolerance(
+    figure="CPU time of one side, times the other's",
+    value=1.05,
+    unit="times",
+    reason=(
+        "two processes that run the same code were seen to differ by 2 %, each for as long as it "
+        "lives; the whole interval has to lie beyond"
+    ),
+)
+
+TIME_RATIO_ELSEWHERE = Tolerance(
+    figure="the same ratio, times the baseline's, from another processor or other kernels",
+    value=1.5,
+    unit="times",
+    reason="caches and vector units differ; an eightfold kernel that was lost is still seen",
+)
+
+TIME_DIFFERENCE = Tolerance(
+    figure="CPU time of one call, beside the other side's",
+    value=0.02,
+    unit="ms",
+    reason="the cost of a few dozen lines of Python, which no one waits for",
+)
+
 
 def _share(metric: str, value: float, reason: str) -> Tolerance:
     return Tolerance(f"{metric}, below the float model's", value, "of 1", reason)
@@ -80,3 +104,4 @@ With 8 bits, that much is wrong whatever the baseline; with fewer, only if the b
 """
 
 TOLERANCES = (WORST_ERROR, SNR, OUTPUT_SNR, TRAINED_SNR, *METRICS.values())
+"""Those of a run, which its report shows."""

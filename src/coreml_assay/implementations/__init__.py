@@ -2,14 +2,19 @@
 
 from coreml_assay.implementations.loading import ImplementationError, available, load_implementation
 from coreml_assay.implementations.protocol import (
+    CalibratedTensorFace,
+    CalibratedWeightSpec,
     Face,
     Implementation,
     Unsupported,
     WeightSpec,
     faces,
+    predicting,
 )
 
 __all__ = [
+    "CalibratedTensorFace",
+    "CalibratedWeightSpec",
     "Face",
     "Implementation",
     "ImplementationError",
@@ -18,4 +23,5 @@ __all__ = [
     "available",
     "faces",
     "load_implementation",
+    "predicting",
 ]

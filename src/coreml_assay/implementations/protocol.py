@@ -8,6 +8,8 @@ Checks that need a face which is not there end as "unsupported", which is no fai
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -31,6 +33,25 @@ class WeightSpec:
 
     grid: Grid
     block_shape: BlockShape
+
+
+@attrs.frozen
+class CalibratedWeightSpec(WeightSpec):
+    """How a weight of shape (rows, columns) is to be quantized under calibration inputs.
+
+    Attributes:
+        grid: the codes; checks ask for unsigned ones, all of them (``all_codes``).
+        block_shape: (1, 0) for a scale for each row, (1, size) for blocks of columns.
+        activation_order: round the columns with the largest inputs first, all blocks having the
+            scales of the original weights; otherwise from first to last, a block having the scale
+            of its weights as they are once all columns before it have been made good.
+        processing_group_size: how many columns are made good one by one before the others are.
+        hessian_dampening: what is added to the Hessian's diagonal, as a share of its mean.
+    """
+
+    activation_order: bool = False
+    processing_group_size: int = 128
+    hessian_dampening: float = 0.01
 
 
 @runtime_checkable
@@ -65,6 +86,33 @@ class TensorFace(Protocol):
         ...
 
 
+@runtime_checkable
+class CalibratedTensorFace(TensorFace, Protocol):
+    """A tensor face that also quantizes under calibration inputs."""
+
+    def gptq(
+        self, weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec
+    ) -> QuantizedWeight:
+        """Quantize a layer's weight by GPTQ, so that its outputs on given inputs change little.
+
+        Args:
+            weight: float32, shape (rows, columns); must not be changed.
+            inputs: batches of the layer's inputs, each float32 of shape (tokens, columns); must
+                not be changed. The Hessian is a multiple of the sum of x x^T over all tokens x.
+            spec: the grid, the blocks, and how.
+
+        Returns:
+            As `TensorFace.quantize_weight`; the scale is float32.
+
+        Raises:
+            Unsupported: the implementation does not offer this grid or these blocks.
+            ValueError: the weight cannot be quantized (NaN, infinities, blocks that do not fit).
+
+        Source: arXiv 2210.17323.
+        """
+        ...
+
+
 class Face(enum.Enum):
     """The ways an implementation can be used."""
 
@@ -90,3 +138,14 @@ def _has(optimize: Any, part: str) -> bool:
     except (AttributeError, ImportError):
         return False
     return True
+
+
+def predicting(implementation: Implementation) -> AbstractContextManager[None]:
+    """A block in which an implementation may run models, as calibration does, on any machine.
+
+    One that needs help to do so has a method ``predicting`` that returns such a block; for one
+    without, nothing is done.
+    """
+    own: Any = getattr(implementation, "predicting", nullcontext)
+    block: AbstractContextManager[None] = own()
+    return block

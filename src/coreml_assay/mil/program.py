@@ -12,10 +12,10 @@ from typing import Any
 
 import coremltools as ct
 from coremltools.converters.mil.converter import mil_convert
-from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
 from google.protobuf.message import DecodeError
 
 from coreml_assay.files import replacing_folder
+from coreml_assay.mil.loading import rebuild
 
 # coremltools ships no type information, so its classes are Any to the type checker.
 Model = Any  # coremltools.models.MLModel
@@ -90,11 +90,8 @@ def load_program(model: Model, at_least: int = 0) -> Program:
             f"{', '.join(sorted(functions))}: save each function as a model of its own first"
         )
     try:
-        return load_milproto(
-            model_spec=specification,
-            specification_version=max(specification.specificationVersion, at_least),
-            file_weights_dir=model.weights_dir,
-        )
+        version = max(specification.specificationVersion, at_least)
+        return rebuild(specification, version, model.weights_dir)
     except (RuntimeError, ValueError, OSError, AttributeError) as error:
         raise PackageError(
             f"{model.package_path or 'the model'}: its program cannot be rebuilt from "
@@ -162,7 +159,11 @@ def all_operations(block: Block) -> Iterator[Operation]:
 
 
 def replace_operation(operation: Operation, values: list[Any]) -> None:
-    """Let other values take the place of an operation's outputs, and remove the operation."""
+    """Let other values take the place of an operation's outputs, and remove the operation.
+
+    The operation is of no use afterwards. It and its values refer to each other, and are taken
+    apart so that a weight leaves memory now and not when the garbage collector runs.
+    """
     for var, value in zip(operation.outputs, values, strict=True):
         operation.enclosing_block.replace_uses_of_var_after_op(
             anchor_op=operation,
@@ -172,6 +173,9 @@ def replace_operation(operation: Operation, values: list[Any]) -> None:
             force_replace=True,
         )
     operation.enclosing_block.remove_ops([operation])
+    operation.outputs.clear()
+    for var in operation.internal_inputs.values():
+        var.child_ops.clear()
 
 
 def _type_problem(specification: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 
 from coremltools.converters.mil.mil import Builder as mb
 
@@ -90,7 +91,9 @@ def decompress_weights(mlmodel: Model) -> Model:
 
 def _quantize_block(block: Block, quantizer: WeightQuantizer, report: CompressionReport) -> None:
     with block:
-        for operation in list(block.operations):
+        pending = deque(block.operations)
+        while pending:  # not a loop over a list, which would keep every replaced weight alive
+            operation = pending.popleft()
             for inner in operation.blocks:
                 _quantize_block(inner, quantizer, report)
             try:
