@@ -58,6 +58,13 @@ class MakesGoodOnlyWithinGroups(Mutant):
     faults = {"numerics.gptq.algorithm.plan": _without_the_rest}
 
 
+class ScalesOfTheTargets(Mutant):
+    violates = "G.28"
+    # A target holds what all columns before it left over, as if those of its block had rounded
+    # nothing away.
+    faults = {"numerics.gptq.sweep._compensated": lambda targets, original, inverse: targets}
+
+
 class DampsFarTooMuch(Mutant):
     violates = "G.13"
 
@@ -115,9 +122,9 @@ class ZeroesDeadColumns(Mutant):
     violates = "G.12"
 
     @staticmethod
-    def _zeroed(weight, matrix, spec):
-        dead = matrix.diagonal() == 0
-        return algorithm.quantize(weight.masked_fill(dead, 0), matrix, spec)
+    def _zeroed(weight, hessian, spec):
+        dead = hessian.lower.diagonal() == 0
+        return algorithm.quantize(weight.masked_fill(dead, 0), hessian, spec)
 
     faults = {"optimize.torch.layerwise_compression.gptq.quantize": _zeroed}
 
