@@ -143,7 +143,7 @@ def expect_converted(
         stored = [each for each in stored_weights(program).values() if each.op_type != "const"]
     weight = found.weights["0.weight"].values
     # Values of a palettized weight's look-up table are compressed on their own, too.
-    (converted,) = [each.values for each in stored if each.values.shape == weight.shape] or [None]
+    converted = next((each.values for each in stored if each.values.shape == weight.shape), None)
     subject.expect_equal(converted, weight, "the compressed weight in the program")
 
 
