@@ -122,9 +122,9 @@ class ZeroesDeadColumns(Mutant):
     violates = "G.12"
 
     @staticmethod
-    def _zeroed(weight, matrix, spec):
-        dead = matrix.diagonal() == 0
-        return algorithm.quantize(weight.masked_fill(dead, 0), matrix, spec)
+    def _zeroed(weight, hessian, spec):
+        dead = hessian.lower.diagonal() == 0
+        return algorithm.quantize(weight.masked_fill(dead, 0), hessian, spec)
 
     faults = {"optimize.torch.layerwise_compression.gptq.quantize": _zeroed}
 

@@ -65,11 +65,10 @@ def observed_scale_relative() -> float:
 def output_steps() -> float:
     """How far, in steps of the output's grid, a model may lie from what it was finalized to.
 
-    One step is a rounding that falls the other way because of the last bit. Where values lie
-    half between two codes by construction (a mean of codes; the weight of largest magnitude,
-    which symmetric scales put at 127.5 steps), one inside the model moves the output once more.
+    One step is a rounding that falls the other way because of the last bit; the rest is the
+    rounding of the difference of two outputs.
     """
-    return 2 + 1e-4
+    return 1 + 1e-4
 
 
 def _eps(dtype: np.dtype[Any]) -> float:
