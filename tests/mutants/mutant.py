@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+from coreml_assay import optimize
 from coreml_assay.implementations import CalibratedWeightSpec, WeightSpec
 from coreml_assay.implementations.reference import Reference
 from coreml_assay.numerics import QuantizedWeight
@@ -26,15 +27,18 @@ class Mutant:
     Attributes:
         violates: the clause that the fault breaks.
         faults: dotted name of a function of the reference to what takes its place.
+        throughout: whether the fault is at work for a whole run of the suite, because what the
+            reference returns has to go on being wrong; else only for calls of the reference.
     """
 
     version = "0"
     violates: ClassVar[str]
     faults: ClassVar[dict[str, Callable[..., Any]]]
+    throughout: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.name = type(self).__name__
-        self.optimize = _Optimize(self)
+        self.optimize = optimize if self.throughout else _Optimize(self)
 
     def quantize_weight(self, weight: Array, spec: WeightSpec) -> QuantizedWeight:
         with self.at_work():
@@ -52,7 +56,9 @@ class Mutant:
             # Compiled kernels compute what the replaced functions would: those have to do it.
             stack.enter_context(patch.dict(os.environ, {VARIABLE: "0"}))
             for name, fault in self.faults.items():
-                stack.enter_context(patch(f"coreml_assay.{name}", fault))
+                # A plain function, which in the place of a method gets its object.
+                function = fault.__func__ if isinstance(fault, staticmethod) else fault
+                stack.enter_context(patch(f"coreml_assay.{name}", function))
             yield
 
 
