@@ -21,6 +21,7 @@ from coreml_assay.cli.common import (
 )
 from coreml_assay.latency.backends import Backend, EvaluatorBackend, UnavailableError
 from coreml_assay.latency.collect import collect
+from coreml_assay.latency.coreml import CoreMLBackend, Kind
 from coreml_assay.latency.ingest import ingest
 from coreml_assay.latency.plan import read_plan
 from coreml_assay.latency.prepare import CHOICES, Wanted, prepare
@@ -108,30 +109,36 @@ def prepare_command(
     show_default=True,
     help="The evaluator stands in on any CPU; its figures are no device's.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["mac", "iphone", "ipad"]),
+    default="mac",
+    show_default=True,
+    help="What predicts: this Mac, or the one device of that kind connected to it.",
+)
+@click.option(
+    "--team",
+    default="",
+    metavar="ID",
+    help="The development team that signs coremltools' app for a connected device.",
+)
 @reporting_errors
-def collect_command(prepared: Path, folder: Path, backend: str) -> None:
+def collect_command(prepared: Path, folder: Path, backend: str, device: Kind, team: str) -> None:
     """Run PREPARED's plan and write FOLDER.
 
     Ends with exit code 4, and one line, where there is no device to collect from.
     """
     console = Console(highlight=False)
     try:
-        chosen = _backend(backend)
+        chosen: Backend = (
+            EvaluatorBackend() if backend == "evaluator" else CoreMLBackend(device, team)
+        )
     except UnavailableError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"no device: {error}")
         sys.exit(EXIT_NO_DEVICE)
     with stage_progress(console) as progress:
         session = collect(prepared, folder, chosen, partial(progress, "runs"))
     console.print(f"{len(session.runs)} runs in {folder}; next: latency ingest {prepared} {folder}")
-
-
-def _backend(name: str) -> Backend:
-    if name == "evaluator":
-        return EvaluatorBackend()
-    raise UnavailableError(
-        "collect predicts through Core ML, which needs a Mac with macOS 13 or later and "
-        "coremltools 9.0; --backend evaluator stands in on any CPU, under its own name"
-    )
 
 
 @latency.command("ingest")
