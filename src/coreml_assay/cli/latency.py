@@ -22,6 +22,7 @@ from coreml_assay.cli.common import (
 from coreml_assay.latency.backends import Backend, EvaluatorBackend, UnavailableError
 from coreml_assay.latency.collect import collect
 from coreml_assay.latency.coreml import CoreMLBackend, Kind
+from coreml_assay.latency.filing import file_results
 from coreml_assay.latency.ingest import ingest
 from coreml_assay.latency.plan import read_plan
 from coreml_assay.latency.prepare import CHOICES, Wanted, prepare
@@ -151,11 +152,26 @@ def collect_command(prepared: Path, folder: Path, backend: str, device: Kind, te
     metavar="RECORD",
     help="Also compare with an accepted record.",
 )
+@click.option(
+    "--asv",
+    type=click.Path(path_type=Path),
+    metavar="CONFIG",
+    help="Also file the figures where this asv.conf.json keeps its results.",
+)
+@click.option(
+    "--commit", default="HEAD", show_default=True, help="To file them under: what was measured."
+)
 @output_option
 @json_option
 @reporting_errors
 def ingest_command(
-    prepared: Path, folder: Path, baseline: Path | None, output: Path, as_json: bool
+    prepared: Path,
+    folder: Path,
+    baseline: Path | None,
+    asv: Path | None,
+    commit: str,
+    output: Path,
+    as_json: bool,
 ) -> None:
     """Check what was collected into FOLDER from PREPARED, report and judge it.
 
@@ -163,6 +179,10 @@ def ingest_command(
     """
     accepted = None if baseline is None else read_record(baseline)
     _, results = ingest(prepared, folder)
+    console = Console(stderr=as_json, highlight=False)
+    if asv is not None:
+        for case in file_results(results, asv, commit):
+            console.print(f"not filed, because asv's benchmark has no such case: {case}")
     plan, _ = read_plan(prepared)
     record = Record(
         tool_version=coreml_assay.__version__,
@@ -172,4 +192,4 @@ def ingest_command(
         environment=environment(),
         latency=results,
     )
-    conclude(record, accepted, output, as_json, Console(stderr=as_json, highlight=False))
+    conclude(record, accepted, output, as_json, console)

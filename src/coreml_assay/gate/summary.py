@@ -22,6 +22,7 @@ from coreml_assay.gate.words import (
     later_lines,
     one_line,
 )
+from coreml_assay.latency.filing import QUANTILES
 from coreml_assay.records import CheckResult, Outcome, Record, SuiteRun
 
 # A job summary is read on a page; what is longer belongs in the report.
@@ -127,7 +128,7 @@ def _latency(record: Record) -> Iterator[str]:
     for title, rows in groups.items():
         yield f"### {title}"
         yield _table(
-            ["model", "configuration", "compute units", *latency.QUANTILES, "worst output"],
+            ["model", "configuration", "compute units", *QUANTILES, "worst output"],
             [
                 [
                     _text(row.model),
