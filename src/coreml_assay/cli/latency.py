@@ -69,7 +69,7 @@ def latency() -> None:
 @click.option(
     "--pause",
     type=click.FloatRange(min=0.1),
-    default=5.0,
+    default=2.0,
     show_default=True,
     help="Seconds between two rounds of predictions.",
 )

@@ -54,9 +54,9 @@ class Wanted:
     models: dict[str, Path]
     configurations: tuple[str, ...]
     seed: int
-    rounds: int = 4
-    samples_per_round: int = 60
-    pause_ns: int = 5_000_000_000
+    rounds: int = 10
+    samples_per_round: int = 24
+    pause_ns: int = 2_000_000_000
 
 
 def prepare(wanted: Wanted, folder: Path, told: Callable[[int, int], None]) -> Plan:
