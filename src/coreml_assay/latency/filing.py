@@ -62,7 +62,11 @@ def file_results(results: Sequence[LatencyResult], configuration: Path, commit: 
         from asv.util import UserError
     except ImportError as error:
         raise FilingError("filing into asv's results needs asv: pip install asv") from error
-    first = results[0]
+    fitting = [each for each in results if _is_known(each.run)]
+    others = [", ".join(_case(each.run)) for each in results if not _is_known(each.run)]
+    if not fitting:
+        return others
+    first = fitting[0]
     try:
         conf = Config.load(str(configuration))
         folder = configuration.resolve().parent
@@ -84,13 +88,13 @@ def file_results(results: Sequence[LatencyResult], configuration: Path, commit: 
         )
         filed.load_data(conf.results_dir)
         for name, benchmark in known.items():
-            _add(filed, benchmark, results, name)
+            _add(filed, benchmark, fitting, name)
         filed.save(conf.results_dir)
     except NoSuchNameError as error:
         raise FilingError(f"{configuration}: its repository has no commit {commit!r}") from error
     except UserError as error:
         raise FilingError(f"{configuration}: {error}") from error
-    return [", ".join(_case(each.run)) for each in results if not _is_known(each.run)]
+    return others
 
 
 def machine_name(device: Device) -> str:
