@@ -58,6 +58,13 @@ class MakesGoodOnlyWithinGroups(Mutant):
     faults = {"numerics.gptq.algorithm.plan": _without_the_rest}
 
 
+class ScalesOfTheTargets(Mutant):
+    violates = "G.28"
+    # A target holds what all columns before it left over, as if those of its block had rounded
+    # nothing away.
+    faults = {"numerics.gptq.sweep._compensated": lambda targets, original, inverse: targets}
+
+
 class DampsFarTooMuch(Mutant):
     violates = "G.13"
 
@@ -115,9 +122,9 @@ class ZeroesDeadColumns(Mutant):
     violates = "G.12"
 
     @staticmethod
-    def _zeroed(weight, matrix, spec):
-        dead = matrix.diagonal() == 0
-        return algorithm.quantize(weight.masked_fill(dead, 0), matrix, spec)
+    def _zeroed(weight, hessian, spec):
+        dead = hessian.lower.diagonal() == 0
+        return algorithm.quantize(weight.masked_fill(dead, 0), hessian, spec)
 
     faults = {"optimize.torch.layerwise_compression.gptq.quantize": _zeroed}
 
@@ -125,6 +132,17 @@ class ZeroesDeadColumns(Mutant):
 class IgnoresGroups(Mutant):
     violates = "G.16"
     faults = {"optimize.torch.layerwise_compression.gptq.groups_of": lambda layer: 1}
+
+
+class TakesPatchesInAnotherOrder(Mutant):
+    violates = "G.16"
+
+    @staticmethod
+    def _places_first(layer, inputs):
+        columns, channels = _input_columns(layer, inputs), layer.weight.shape[1]
+        return columns.unflatten(2, (channels, -1)).transpose(2, 3).flatten(2)
+
+    faults = {"optimize.torch.layerwise_compression.gptq.input_columns": _places_first}
 
 
 class KeepsTheLastSamplesArguments(Mutant):

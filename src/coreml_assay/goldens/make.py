@@ -14,6 +14,8 @@ import msgspec
 from safetensors.numpy import save
 
 from coreml_assay.files import replacing_folder
+from coreml_assay.goldens.make_activations import activation_cases
+from coreml_assay.goldens.make_gptq import gptq_cases
 from coreml_assay.goldens.make_linear_quantizer import linear_quantizer_cases
 from coreml_assay.goldens.make_weights import SEED, weight_cases
 from coreml_assay.goldens.store import ARRAYS, CASES, MANIFEST, SCHEMA_VERSION, Manifest
@@ -24,7 +26,9 @@ Maker = Callable[[Any, dict[str, Array]], msgspec.Struct]
 
 MAKERS: dict[str, Maker] = {
     "weights": weight_cases,
+    "activations": activation_cases,
     "linear-quantizer": linear_quantizer_cases,
+    "gptq": gptq_cases,
 }
 """Area -> what makes its cases: given coremltools, it returns them and adds their arrays."""
 
