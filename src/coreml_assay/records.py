@@ -14,8 +14,10 @@ from typing import Literal
 import msgspec
 
 from coreml_assay.files import write_bytes
+from coreml_assay.latency_records import Device, LatencyRun, Sentinel
 
-SCHEMA_VERSION = 2  # 2 added accuracy and sensitivities; records of schema 1 read as without
+# 2 added accuracy and sensitivities, 3 latency; older records read as without.
+SCHEMA_VERSION = 3
 
 
 class Outcome(enum.Enum):
@@ -168,6 +170,19 @@ class Sensitivity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _require_finite({"snr_db": self.snr_db})
 
 
+class LatencyResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run of a session that was not refused, with its outputs against the evaluator's."""
+
+    backend: Literal["coreml", "evaluator"]
+    device: Device
+    coremltools: str
+    created: str  # when it was collected, ISO 8601, UTC
+    run: LatencyRun
+    sentinel: Sentinel  # of the same compute units
+    float32: tuple[OutputError, ...]  # against the evaluator in float32
+    float64: tuple[OutputError, ...]
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything one run measured."""
 
@@ -182,6 +197,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     models: tuple[ModelRun, ...] = ()
     accuracy: tuple[AccuracyRun, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
+    latency: tuple[LatencyResult, ...] = ()
 
 
 class RecordError(ValueError):

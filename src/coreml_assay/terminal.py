@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from coreml_assay.gate import Status, Verdict
+from coreml_assay.gate import Status, Verdict, latency
 from coreml_assay.gate.outputs import loses, worst_snr_words
 from coreml_assay.gate.tables import AccuracyGroup, accuracy_groups
 from coreml_assay.gate.times import Comparison, compare_times
@@ -88,6 +88,11 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
         console.print(_models_table(record.models))
     for group in accuracy_groups(record):
         console.print(_accuracy_table(group))
+    for device, rows in latency.device_groups(record).items():
+        console.print(_latency_table(f"Latency in ms. {device}", rows))
+    if evaluated := latency.evaluator_rows(record):
+        title = "CPU time of the evaluator in ms, standing in: figures of no device"
+        console.print(_latency_table(title, evaluated))
     for each in record.sensitivities[:_SHOWN_SENSITIVITIES]:
         ratio = "equal" if each.snr_db is None else f"{each.snr_db:.1f} dB"
         console.print(
@@ -222,10 +227,23 @@ def _accuracy_table(group: AccuracyGroup) -> Table:
     return table
 
 
+def _latency_table(title: str, rows: Sequence[latency.LatencyRow]) -> Table:
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
+    for name in ("model", "configuration", "units"):
+        table.add_column(name, overflow="fold")
+    for name in ("p50", "p99", "outputs"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        p50, _, p99, _ = (each.removesuffix(" ms") for each in row.figures)
+        names = (row.model, row.configuration, row.compute_units)
+        table.add_row(*map(escape, names), p50, p99, row.outputs)
+    return table
+
+
 def _accuracy_cells(run: AccuracyRun) -> list[str]:
     known = ", known" if run.known and loses(run) else ""
     if run.error is not None:
         return ["", f"failed{known}", ""]
     share = f"{100 * run.bytes / run.float_bytes:.0f}%" if run.float_bytes else "not measured"
     score = "" if run.score is None else f"{run.score:.3f}{known}"
-    return [share, worst_snr_words(run), score]
+    return [share, worst_snr_words(run.outputs), score]

@@ -58,6 +58,13 @@ class MakesGoodOnlyWithinGroups(Mutant):
     faults = {"numerics.gptq.algorithm.plan": _without_the_rest}
 
 
+class ScalesOfTheTargets(Mutant):
+    violates = "G.28"
+    # A target holds what all columns before it left over, as if those of its block had rounded
+    # nothing away.
+    faults = {"numerics.gptq.sweep._compensated": lambda targets, original, inverse: targets}
+
+
 class DampsFarTooMuch(Mutant):
     violates = "G.13"
 

@@ -14,7 +14,6 @@ from activation_helpers import (
     integers,
     one_conv,
     op_types,
-    operations,
     plain,
     program,
     quantize,
@@ -28,8 +27,19 @@ from coremltools.optimize.coreml.experimental._post_training_quantization import
     _combine_lists_with_common_elements,
 )
 
+from coreml_assay.mil.activation_programs import (
+    chained_concats,
+    concats_with_others,
+    conv_and_softmax,
+    only_branches,
+    output_in_the_middle,
+    with_branches,
+    with_integers,
+    with_loop,
+)
 from coreml_assay.mil.describe import describe
 from coreml_assay.mil.evaluator import Evaluator
+from coreml_assay.mil.pairs import pairs
 from coreml_assay.mil.program import load_program
 from coreml_assay.optimize.coreml import (
     CompressionReport,
@@ -46,11 +56,7 @@ def evaluate(model, sample):
 
 
 def zero_points(model):
-    return [
-        None if op.zero_point is None else op.zero_point.val.item()
-        for op in operations(model)
-        if op.op_type == "quantize"
-    ]
+    return [pair.zero_point for pair in pairs(load_program(model))]
 
 
 # --- every sample counts ---
@@ -127,7 +133,7 @@ def test_wide_range_is_finite_where_coremltools_has_infinite_scales():
 @pytest.mark.parametrize("mode", ["linear_symmetric", "linear"])
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_zeros_alone_are_quantized_to_zeros(precision, mode, dtype):
-    model = program(lambda x: mb.softmax(x=conv(x, "a"), axis=1, name="s"), dtype=precision)
+    model = program(conv_and_softmax, dtype=precision)
     quantized = quantize(model, data(0), mode, dtype)
     assert set(scales(quantized).values()) == {1}
     sample = data(0)[0]
@@ -142,7 +148,7 @@ def test_zeros_alone_abort_coremltools():
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("mode", ["linear_symmetric", "linear"])
 def test_scales_of_a_float32_program_are_float32(mode, dtype):
-    model = program(lambda x: mb.softmax(x=conv(x, "a"), axis=1, name="s"), dtype="fp32")
+    model = program(conv_and_softmax, dtype="fp32")
     found = scales(quantize(model, data(1, 3), mode, dtype))
     assert list(found) == ["x", "a"]
     assert {scale.dtype for scale in found.values()} == {np.dtype(np.float32)}
@@ -151,7 +157,7 @@ def test_scales_of_a_float32_program_are_float32(mode, dtype):
 
 
 def test_float32_program_aborts_coremltools():
-    model = program(lambda x: mb.softmax(x=conv(x, "a"), axis=1, name="s"), dtype="fp32")
+    model = program(conv_and_softmax, dtype="fp32")
     with pytest.raises(ValueError, match="scale has dtype fp16 whereas input has dtype fp32"):
         quantize_by_coremltools(model)
 
@@ -159,53 +165,22 @@ def test_float32_program_aborts_coremltools():
 # --- which ops ---
 
 
-def chained_concats(*order):
-    """Three concats that share inputs pairwise, the link last: (a b), (c d), (b c)."""
-
-    def body(x):
-        parts = {
-            name: mb.relu(
-                x=conv(mb.mul(x=x, y=np.float16(2**i), name=f"m{name}"), f"conv_{name}"),
-                name=name,
-            )
-            for i, name in enumerate("abcd")
-        }
-        results = []
-        for first, second in order:
-            both = mb.concat(
-                values=[parts[first], parts[second]], axis=1, name=f"cat_{first}{second}"
-            )
-            results.append(conv(both, f"conv_{first}{second}"))
-        return results
-
-    return program(body)
-
-
 def test_concats_in_a_chain_share_one_range():
-    found = scales(quantize(chained_concats("ab", "cd", "bc")))
+    found = scales(quantize(chained_concats(["ab", "cd", "bc"])))
     joined = [found[name] for name in (*"abcd", "cat_ab", "cat_cd", "cat_bc") if name in found]
     assert len(joined) >= 4
     assert len(set(joined)) == 1
 
 
 def test_concat_shares_the_range_of_tensors_that_are_not_quantized_themselves():
-    def body(x):
-        narrow = mb.relu(x=conv(x, "a"), name="narrow")
-        wide = mb.mul(x=x, y=np.float16(64), name="wide")
-        whole = mb.cast(x=x, dtype="int32", name="whole")
-        return [
-            mb.softmax(x=mb.concat(values=[narrow, wide], axis=1, name="cat"), axis=1, name="s"),
-            mb.cast(x=mb.concat(values=[whole, whole], axis=1), dtype="fp16", name="f"),
-        ]
-
-    model = program(body)
+    model = program(concats_with_others)
     assert scales(quantize(model, data(1)))["narrow"] == np.float16(64 / 127)
     assert scales(quantize_by_coremltools(model, data(1)))["narrow"] == np.float16(64 / 127)
 
 
 def test_order_of_concats_changes_nothing():
-    expected = scales(quantize(chained_concats("ab", "bc", "cd")))
-    found = scales(quantize(chained_concats("ab", "cd", "bc")))
+    expected = scales(quantize(chained_concats(["ab", "bc", "cd"])))
+    found = scales(quantize(chained_concats(["ab", "cd", "bc"])))
     assert {name: found[name] for name in "abcd"} == {name: expected[name] for name in "abcd"}
 
 
@@ -215,26 +190,10 @@ def test_concats_in_a_chain_are_not_merged_in_coremltools():
     assert groups == [{"a", "b", "c"}, {"c", "d"}]
 
 
-def with_branches():
-    def body(x):
-        first = conv(x, "before")
-        total = mb.reduce_sum(x=x, axes=[0, 1, 2, 3], keep_dims=False, name="total")
-        positive = mb.greater(x=total, y=np.float16(0), name="positive")
-        chosen = mb.cond(
-            pred=positive,
-            _true_fn=lambda: mb.relu(x=conv(first, "yes"), name="yes_r"),
-            _false_fn=lambda: conv(mb.relu(x=conv(first, "no"), name="no_r"), "never"),
-            name="chosen",
-        )
-        return mb.softmax(x=conv(chosen, "after"), axis=1, name="s")
-
-    return program(body)
-
-
 def test_nested_blocks_are_quantized():
     report = CompressionReport()
     both_ways = [{"x": sign * np.abs(integers(*SHAPE))} for sign in (1, -1)]
-    model = with_branches()
+    model = program(with_branches)
     quantized = quantize(model, both_ways, report=report)
     assert list(report.activations) == ["yes", "no", "never", "before", "after"]
     for sample in both_ways:
@@ -243,28 +202,14 @@ def test_nested_blocks_are_quantized():
 
 def test_branch_that_no_sample_takes_is_left_and_named():
     report = CompressionReport()
-    quantize(with_branches(), [{"x": np.abs(integers(*SHAPE))}], report=report)
+    quantize(program(with_branches), [{"x": np.abs(integers(*SHAPE))}], report=report)
     assert list(report.activations) == ["yes", "no", "before", "after"]
     assert report.activations_skipped == {"never": "calibration saw no value of its input no_r"}
 
 
 def test_loops_are_quantized_with_the_ranges_of_all_rounds():
-    def body(x):
-        def double(count, value):
-            inner = conv(value, "inside", channels=3)
-            return mb.add(x=count, y=1, name="next"), mb.mul(
-                x=mb.tanh(x=inner, name="t"), y=np.float16(16), name="doubled"
-            )
-
-        return mb.while_loop(
-            _cond=lambda count, value: mb.less(x=count, y=3, name="goes_on"),
-            _body=double,
-            loop_vars=(np.int32(0), x),
-            name="loop",
-        )[1]
-
     report = CompressionReport()
-    quantize(program(body), data(1), report=report)
+    quantize(program(with_loop), data(1), report=report)
     low, high = next(iter(report.activations["inside"].ranges.values()))
     assert max(-low, high) == 16  # the first round has 1
     assert "int32" in report.activations_skipped["next"]
@@ -280,36 +225,13 @@ def test_weights_may_be_quantized_first():
 
 
 def test_nested_blocks_abort_coremltools():
-    def body(x):
-        positive = mb.greater(
-            x=mb.reduce_sum(x=x, axes=[0, 1, 2, 3], keep_dims=False, name="total"),
-            y=np.float16(0),
-            name="positive",
-        )
-        return mb.cond(
-            pred=positive,
-            _true_fn=lambda: mb.relu(x=x, name="yes"),
-            _false_fn=lambda: mb.tanh(x=x, name="no"),
-            name="chosen",
-        )
-
-    assert op_types(quantize(program(body))) == op_types(program(body))
+    assert op_types(quantize(program(only_branches))) == op_types(program(only_branches))
     with pytest.raises(TypeError, match="missing 2 required positional arguments"):
-        quantize_by_coremltools(program(body))
-
-
-def output_in_the_middle():
-    """The relu is an output of the model and the input of a convolution."""
-
-    def body(x):
-        r = mb.relu(x=conv(x, "a"), name="r")
-        return [r, conv(r, "b")]
-
-    return program(body, dtype="fp32")
+        quantize_by_coremltools(program(only_branches))
 
 
 def test_output_that_also_feeds_an_op_is_calibrated():
-    model = output_in_the_middle()
+    model = program(output_in_the_middle, dtype="fp32")
     quantized = quantize(model)
     assert set(scales(quantized)) == {"x", "r"}
     assert [feature.name for feature in quantized.get_spec().description.output] == ["r", "b"]
@@ -320,14 +242,7 @@ def test_output_that_also_feeds_an_op_is_calibrated():
 
 def test_output_that_also_feeds_an_op_aborts_coremltools():
     with pytest.raises(KeyError, match="rmin"):
-        quantize_by_coremltools(output_in_the_middle())
-
-
-def with_integers(x):
-    """Integer addition beside a convolution, as in the index arithmetic of transformers."""
-    i = mb.cast(x=x, dtype="int32", name="i")
-    sums = mb.add(x=i, y=i, name="ii")
-    return mb.add(x=conv(x, "a", 3), y=mb.cast(x=sums, dtype="fp16", name="f"), name="sum")
+        quantize_by_coremltools(program(output_in_the_middle, dtype="fp32"))
 
 
 def test_integer_tensors_are_left_alone():

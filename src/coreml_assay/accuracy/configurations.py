@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from coreml_assay.accuracy.cases import Case, Sample
-from coreml_assay.mil.prediction import evaluated_predictions
+from coreml_assay.implementations import predicting
 from coreml_assay.mil.program import IOS18, Model, retarget
 
 _THRESHOLD = 512  # elements; what coremltools' guide takes. Most of these networks are small.
@@ -62,7 +62,7 @@ def quantize(implementation: Any, case: Case, configuration: Configuration) -> M
         everywhere = coreml.OptimizationConfig(
             global_config=coreml.OpLinearQuantizerConfig(mode="linear_symmetric")
         )
-        with evaluated_predictions():
+        with predicting(implementation):
             model = coreml.linear_quantize_activations(
                 model, everywhere, _copies(case, configuration)
             )

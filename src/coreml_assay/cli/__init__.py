@@ -9,6 +9,7 @@ from coreml_assay.cli.accuracy import accuracy
 from coreml_assay.cli.bench import bench_command
 from coreml_assay.cli.gate import gate, report, schema
 from coreml_assay.cli.goldens import goldens
+from coreml_assay.cli.latency import latency
 from coreml_assay.cli.listing import deviations, implementations
 from coreml_assay.cli.run import run_command
 
@@ -29,6 +30,7 @@ def main() -> None:
       coreml-assay run                     the reference and the installed coremltools
       coreml-assay run -i my_package:Mine  your own implementation
       coreml-assay accuracy                outputs of quantized models, real or your own
+      coreml-assay latency                 predictions on a Mac, an iPhone or an iPad
       coreml-assay gate BASELINE RECORD    compare a run with an accepted one
       coreml-assay bench HEAD~1 HEAD       whether a revision of the package is slower
 
@@ -38,12 +40,14 @@ def main() -> None:
       1  regression: something is wrong or got worse
       2  bad input: a file, a name or an option
       3  nothing was measured
+      4  no device to collect from
     """
 
 
 for _command in (
     run_command,
     accuracy,
+    latency,
     gate,
     bench_command,
     report,

@@ -17,7 +17,7 @@ import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-AREAS = ("weights", "torch-ptq", "linear-quantizer", "gptq")
+AREAS = ("weights", "activations", "torch-ptq", "linear-quantizer", "gptq")
 """The areas of the documentation, in the order they are shown."""
 
 Entry = TypeVar("Entry")

@@ -74,13 +74,27 @@ class Subject:
             return face.quantize_weight(weight, WeightSpec(grid, block_shape))
 
     def gptq(
-        self, weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec
+        self,
+        weight: Array,
+        inputs: Sequence[Array],
+        spec: CalibratedWeightSpec,
+        *,
+        source: str | None = None,
     ) -> QuantizedWeight:
-        """Call the tensor face's GPTQ; an error is a nonconformance."""
+        """Call the tensor face's GPTQ; an error is a nonconformance.
+
+        Args:
+            weight: as `CalibratedTensorFace.gptq` takes it.
+            inputs: the same.
+            spec: the same.
+            source: Python that makes them, for the snippet, where they are too long for it.
+        """
         face = self.implementation
         if not isinstance(face, CalibratedTensorFace):
             raise Unsupported(f"{face.name} has no gptq(weight, inputs, spec)")
-        self._snippet = _gptq_snippet(self.loaded_as, weight, inputs, spec)
+        self._snippet = _gptq_snippet(
+            self.loaded_as, source or _gptq_arguments(weight, inputs, spec)
+        )
         with self.recording(), warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             return QuantizedWeight(*face.gptq(weight, inputs, spec))
@@ -201,18 +215,23 @@ def _tensor_snippet(loaded_as: str, weight: Array, grid: Grid, block_shape: Bloc
     )
 
 
-def _gptq_snippet(
-    loaded_as: str, weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec
-) -> str:
-    """Python that quantizes one array under calibration inputs and prints the result."""
+def _gptq_arguments(weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec) -> str:
+    """Python that makes the arguments of GPTQ."""
     batches = "".join(f"    {literal(batch)},\n" for batch in inputs)
     return (
-        f"{HEADER}from coreml_assay.implementations import CalibratedWeightSpec, "
-        "load_implementation\n"
+        "from coreml_assay.implementations import CalibratedWeightSpec\n"
         "from coreml_assay.numerics import Grid\n"
         f"weight = {literal(weight)}\n"
         f"inputs = [\n{batches}]\n"
         f"spec = {spec!r}\n"
+    )
+
+
+def _gptq_snippet(loaded_as: str, arguments: str) -> str:
+    """Python that quantizes one array under calibration inputs and prints the result."""
+    return (
+        f"{HEADER}from coreml_assay.implementations import load_implementation\n"
+        f"{arguments}"
         f"print(load_implementation({loaded_as!r}).gptq(weight, inputs, spec))\n"
     )
 

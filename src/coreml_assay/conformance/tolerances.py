@@ -104,6 +104,25 @@ of the layers in use, under 16 specs each, the reference and coremltools 9.0 dif
 target comes within 2.2e-5 steps of a tie.
 """
 
+GPTQ_SCALE = 1e-5
+"""Relative error of a block's scale, which comes from weights that hundreds of float32 products
+were added to; 7e-7 between the reference and coremltools 9.0."""
+
+GPTQ_EQUAL_CODES = 0.99
+"""The share of codes that are those of coremltools 9.0 on weights as they come.
+
+A near-tie that falls the other way changes up to half of the later codes of its row, one of 128.
+With inputs changed by float32's rounding the reference has at least 0.9975.
+"""
+
+GPTQ_LOSS_RATIO = 1.001
+"""How much more a layer may lose than as coremltools 9.0 rounds it. One near-tie that falls the
+other way moves the loss of 128 rows by up to 5.5e-4, up or down."""
+
+GPTQ_UNSATURATED = 0.5
+"""The share of the loss that is left, at most, where coremltools 9.0 clips a fifth of the weights;
+0.1 with 4 bits, 0.0005 with 8."""
+
 GPTQ_GAIN = 0.8
 """The share of rounding's loss that compensation leaves at most, on inputs that correlate.
 

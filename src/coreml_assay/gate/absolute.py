@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from coreml_assay.gate.latency import latency_reasons
 from coreml_assay.gate.outputs import accuracy_reasons
 from coreml_assay.gate.reasons import (
     Kind,
@@ -47,6 +48,8 @@ def absolute_reasons(record: Record) -> Iterator[Reason]:
         yield from _model_reasons(run)
     for measured in record.accuracy:
         yield from accuracy_reasons(measured)
+    for result in record.latency:
+        yield from latency_reasons(result)
 
 
 def _suite_reasons(suite: SuiteRun) -> Iterator[Reason]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
+from coreml_assay.gate.latency_comparison import compare_latency
 from coreml_assay.gate.models import compare_models
 from coreml_assay.gate.outputs import compare_accuracy
 from coreml_assay.gate.reasons import (
@@ -22,14 +23,18 @@ from coreml_assay.gate.reasons import (
 from coreml_assay.gate.words import count, first_line, metric
 from coreml_assay.records import AccuracyRun, Agreement, ModelRun, Outcome, Record, SuiteRun
 
-_NOTES = frozenset({Kind.IMPROVED, Kind.NEW, Kind.CHANGED})
+_NOTES = frozenset({Kind.IMPROVED, Kind.NEW, Kind.CHANGED, Kind.FASTER, Kind.UNDECIDED})
 # The rules without a baseline name these already; once is enough.
 _NAMED_ALREADY = frozenset({Outcome.FAIL, Outcome.FIXED})
 
 
 def compare(record: Record, baseline: Record) -> tuple[tuple[Reason, ...], tuple[Reason, ...]]:
     """What is worse than in the baseline, and notes on what is better or merely different."""
-    found = (*_profiles(record, baseline), *_all_pairs(record, baseline))
+    found = (
+        *_profiles(record, baseline),
+        *_all_pairs(record, baseline),
+        *compare_latency(record, baseline),
+    )
     return (
         tuple(each for each in found if each.kind not in _NOTES),
         tuple(each for each in found if each.kind in _NOTES),

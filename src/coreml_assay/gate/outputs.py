@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from coreml_assay.gate.reasons import Kind, Reason, accuracy_subject, reason
 from coreml_assay.gate.tolerances import METRICS, OUTPUT_SNR, TRAINED_SNR
@@ -151,9 +151,9 @@ def _rank(output: OutputError) -> float:
     return float("inf") if output.largest == 0 else float("-inf")
 
 
-def worst_snr_words(run: AccuracyRun) -> str:
-    """The signal-to-noise ratio of a run's worst output."""
-    return snr_words(min(run.outputs, key=_rank)) if run.outputs else NOT_MEASURED
+def worst_snr_words(outputs: Sequence[OutputError]) -> str:
+    """The signal-to-noise ratio of the worst of a model's outputs."""
+    return snr_words(min(outputs, key=_rank)) if outputs else NOT_MEASURED
 
 
 def snr_words(output: OutputError) -> str:

@@ -7,7 +7,14 @@ import enum
 import msgspec
 
 from coreml_assay.gate.words import one_line
-from coreml_assay.records import AccuracyRun, Agreement, CheckResult, ModelRun, SuiteRun
+from coreml_assay.records import (
+    AccuracyRun,
+    Agreement,
+    CheckResult,
+    LatencyResult,
+    ModelRun,
+    SuiteRun,
+)
 
 
 class Kind(enum.Enum):
@@ -84,3 +91,10 @@ def agreement_subject(agreement: Agreement) -> str:
         f"{agreement.implementation} {agreement.version} against "
         f"{agreement.against} {agreement.against_version}"
     )
+
+
+def latency_subject(result: LatencyResult) -> str:
+    """A model with a configuration on a device's compute units, named as a subject."""
+    run = result.run
+    where = "the evaluator" if result.backend == "evaluator" else result.device.name
+    return f"{run.model}, {run.configuration} on {where}, {run.compute_units}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from coreml_assay.files import write_bytes
-from coreml_assay.gate import summary, tables, words
+from coreml_assay.gate import latency, summary, tables, words
 from coreml_assay.gate.absolute import unexplained
 from coreml_assay.gate.outputs import loses, snr_words
 from coreml_assay.gate.tolerances import TOLERANCES
@@ -58,6 +58,9 @@ def render(
             deviations=tables.deviation_rows(record, deviations),
             models=tables.model_groups(record),
             accuracy=tables.accuracy_groups(record),
+            devices=latency.device_groups(record),
+            evaluated=latency.evaluator_rows(record),
+            quantiles=latency.QUANTILES,
             metrics=tables.metric_rows(record),
             tolerances=TOLERANCES,
             legend=_MEANINGS,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import junitparser
 
+from coreml_assay.gate import latency
 from coreml_assay.gate.reasons import Reason, suite_subject
 from coreml_assay.gate.tables import WORST_FIRST, ModelRow, model_groups, suite_rows
 from coreml_assay.gate.verdict import Status, Verdict
@@ -35,6 +36,7 @@ def markdown(record: Record, verdict: Verdict) -> str:
         *_listed("Reasons", verdict.reasons),
         *_suites(record),
         *_models(record),
+        *_latency(record),
         *_listed("Notes", verdict.notes),
     ]
     return "\n\n".join(parts) + "\n"
@@ -114,6 +116,29 @@ def _model_cells(row: ModelRow) -> list[str]:
         figure(run.weight_snr_db, "dB", 1),
         figure(run.worst_error_in_steps, "steps", 3),
     ]
+
+
+def _latency(record: Record) -> Iterator[str]:
+    groups = {
+        f"Latency: {_text(device)}": rows for device, rows in latency.device_groups(record).items()
+    }
+    if evaluated := latency.evaluator_rows(record):
+        groups["Latency of the evaluator on a CPU: figures of no device"] = evaluated
+    for title, rows in groups.items():
+        yield f"### {title}"
+        yield _table(
+            ["model", "configuration", "compute units", *latency.QUANTILES, "worst output"],
+            [
+                [
+                    _text(row.model),
+                    _text(row.configuration),
+                    _text(row.compute_units),
+                    *row.figures,
+                    row.outputs,
+                ]
+                for row in rows
+            ],
+        )
 
 
 def junit_xml(record: Record, verdict: Verdict) -> bytes:

@@ -15,6 +15,7 @@ import attrs
 from coreml_assay.gate.reasons import Kind, Reason, reason
 from coreml_assay.gate.tolerances import TIME_DIFFERENCE, TIME_RATIO, TIME_RATIO_ELSEWHERE
 from coreml_assay.gate.verdict import Status, Verdict
+from coreml_assay.gate.words import ratio_words
 from coreml_assay.timing.intervals import Interval, ratio_interval
 from coreml_assay.timing.records import Pair, TimeRecord, Workload
 
@@ -205,8 +206,3 @@ def _metrics(
                 f"({before_name}) to {after_figures[metric]:.9g} ({after_name})."
             )
             yield reason(name, Kind.METRIC_ROSE if rose else Kind.IMPROVED, sentence)
-
-
-def ratio_words(interval: Interval) -> str:
-    """A ratio with its interval: "1.15 (1.12 to 1.18) times"."""
-    return f"{interval.ratio:.3g} ({interval.low:.3g} to {interval.high:.3g}) times"

@@ -55,6 +55,16 @@ TRAINED_SNR = Tolerance(
     reason="other weights round otherwise; one bit less costs 6",
 )
 
+DEVICE_SNR = Tolerance(
+    figure="signal-to-noise ratio of an output on a device against the evaluator, at least",
+    value=20,
+    unit="dB",
+    reason=(
+        "float16 arithmetic, emulated, was seen to leave 45 dB and more; below 20 the noise is "
+        "over a tenth of the signal, and the answer another one"
+    ),
+)
+
 TIME_RATIO = Tolerance(
     figure="CPU time of one side, times the other's",
     value=1.05,
@@ -62,6 +72,16 @@ TIME_RATIO = Tolerance(
     reason=(
         "two processes that run the same code were seen to differ by 2 %, each for as long as it "
         "lives; the whole interval has to lie beyond"
+    ),
+)
+
+LATENCY_RATIO = Tolerance(
+    figure="latency on a device, times the baseline's",
+    value=1.05,
+    unit="times",
+    reason=(
+        "a session is taken if its own sentinel drifts by no more; the whole interval has to lie "
+        "beyond"
     ),
 )
 
@@ -103,5 +123,13 @@ METRICS = {
 With 8 bits, that much is wrong whatever the baseline; with fewer, only if the baseline lost less.
 """
 
-TOLERANCES = (WORST_ERROR, SNR, OUTPUT_SNR, TRAINED_SNR, *METRICS.values())
+TOLERANCES = (
+    WORST_ERROR,
+    SNR,
+    OUTPUT_SNR,
+    TRAINED_SNR,
+    DEVICE_SNR,
+    LATENCY_RATIO,
+    *METRICS.values(),
+)
 """Those of a run, which its report shows."""

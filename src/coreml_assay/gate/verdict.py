@@ -63,4 +63,4 @@ def _measures(record: Record) -> bool:
     """Whether anything was measured; suites that came to nothing are not made up for by models."""
     if record.suites:
         return any(measures(suite) for suite in record.suites)
-    return bool(record.models or record.agreements or record.accuracy)
+    return bool(record.models or record.agreements or record.accuracy or record.latency)

@@ -6,6 +6,8 @@ print here, and escaped by whoever knows the format it goes into.
 
 from __future__ import annotations
 
+from coreml_assay.timing.intervals import Interval
+
 NOT_MEASURED = "not measured"
 
 # What XML 1.0 cannot hold even escaped: most control characters, surrogates, two noncharacters.
@@ -77,3 +79,8 @@ def metric(value: float | None) -> str:
     if value is None:
         return NOT_MEASURED
     return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
+
+
+def ratio_words(interval: Interval) -> str:
+    """A ratio with its interval: "1.15 (1.12 to 1.18) times"."""
+    return f"{interval.ratio:.3g} ({interval.low:.3g} to {interval.high:.3g}) times"

@@ -14,6 +14,7 @@ import msgspec
 from safetensors.numpy import save
 
 from coreml_assay.files import replacing_folder
+from coreml_assay.goldens.make_gptq import gptq_cases
 from coreml_assay.goldens.make_linear_quantizer import linear_quantizer_cases
 from coreml_assay.goldens.make_weights import SEED, weight_cases
 from coreml_assay.goldens.store import ARRAYS, CASES, MANIFEST, SCHEMA_VERSION, Manifest
@@ -25,6 +26,7 @@ Maker = Callable[[Any, dict[str, Array]], msgspec.Struct]
 MAKERS: dict[str, Maker] = {
     "weights": weight_cases,
     "linear-quantizer": linear_quantizer_cases,
+    "gptq": gptq_cases,
 }
 """Area -> what makes its cases: given coremltools, it returns them and adds their arrays."""
 

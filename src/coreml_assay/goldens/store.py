@@ -25,6 +25,7 @@ FROZEN = {
     "coremltools-9.0/linear-quantizer": (
         "15b7c94f0f1ab59346cc19753005848e597e240d4d34c5389a15a807bbbfdb12"
     ),
+    "coremltools-9.0/gptq": "2a37b6dba46b9b797febb4a5ced10c588d004029a6bebea77490af2d1e4bd2b5",
 }
 
 

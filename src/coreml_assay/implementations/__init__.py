@@ -9,6 +9,7 @@ from coreml_assay.implementations.protocol import (
     Unsupported,
     WeightSpec,
     faces,
+    predicting,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "available",
     "faces",
     "load_implementation",
+    "predicting",
 ]

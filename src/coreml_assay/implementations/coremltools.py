@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import coremltools
@@ -38,6 +39,12 @@ class CoreMLTools:
         if result is None:
             raise ValueError(f"blocks of {spec.block_shape} do not fit shape {weight.shape}")
         return QuantizedWeight(result.data, result.scale, result.offset)
+
+    def predicting(self) -> AbstractContextManager[None]:
+        """A block in which coremltools predicts by the evaluator, with no need of Core ML."""
+        from coreml_assay.mil.prediction import evaluated_predictions  # needs torch
+
+        return evaluated_predictions()
 
     def gptq(
         self, weight: Array, inputs: Sequence[Array], spec: CalibratedWeightSpec

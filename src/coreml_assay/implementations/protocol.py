@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -137,3 +138,14 @@ def _has(optimize: Any, part: str) -> bool:
     except (AttributeError, ImportError):
         return False
     return True
+
+
+def predicting(implementation: Implementation) -> AbstractContextManager[None]:
+    """A block in which an implementation may run models, as calibration does, on any machine.
+
+    One that needs help to do so has a method ``predicting`` that returns such a block; for one
+    without, nothing is done.
+    """
+    own: Any = getattr(implementation, "predicting", nullcontext)
+    block: AbstractContextManager[None] = own()
+    return block

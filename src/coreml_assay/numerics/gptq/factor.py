@@ -19,8 +19,12 @@ import torch
 
 from coreml_assay.numerics.gptq.spec import GPTQError, is_finite
 from coreml_assay.numerics.gptq.threads import shared_among_threads
+from coreml_assay.numerics.gptq.tiles import halfway, lower_tiles
 
-_BLOCK = 256  # columns eliminated at once
+_BLOCK = 64  # rows factorized by the library, which is slow at it
+_PANEL = 512  # columns that a thread solves at once
+_TILE = 128  # columns of a square on the diagonal, half of which is wasted
+_PADDING = 16  # floats after a row: rows a power of two apart share few places in a cache
 _RAISE = 10.0  # each time the factorization fails, dampening grows by this factor
 _FIRST = 1e-6  # from at least this share of the mean
 _LIMIT = 1.0  # up to this one
@@ -100,7 +104,8 @@ def _damped(
 ) -> torch.Tensor:
     """A copy of the Hessian in processing order, dead columns cut off, the diagonal damped."""
     if order is None:
-        damped = hessian.clone()
+        damped = hessian.new_empty(len(hessian), len(hessian) + _PADDING)[:, : len(hessian)]
+        damped.copy_(hessian)
     else:
         damped = hessian[order[:, None], order[None, :]]
         dead = dead[order]
@@ -117,27 +122,54 @@ def _damped(
 def _factorize_in_place(matrix: torch.Tensor) -> bool:
     """Replace a symmetric matrix's lower triangle by L with L^T L = matrix, from the last row up.
 
+    Halves again and again, so that most of the work is in large products. With the matrix in
+    halves, H22 = L22^T L22, then L21 = L22^-T H21, and L11 is the factor of H11 - L21^T L21.
+
     Returns:
         Whether the matrix is positive definite; if not, it is left half done.
     """
-    columns = len(matrix)
+    inverses: dict[int, torch.Tensor] = {}  # L^-T of the blocks on the diagonal, by first row
+
+    def factorize_block(start: int, stop: int) -> bool:
+        block = matrix[start:stop, start:stop]
+        # The factor of the matrix read backwards is the one that starts at the other end.
+        backwards, failed = torch.linalg.cholesky_ex(block.flip(0, 1))
+        if failed:
+            return False
+        upper = backwards.flip(0, 1)
+        block.copy_(upper.t())
+        identity = torch.eye(stop - start, device=matrix.device)
+        inverses[start] = torch.linalg.solve_triangular(upper, identity, upper=True)
+        return True
+
+    def solve(start: int, stop: int, columns: slice) -> None:
+        """Multiply rows by L^-T of these rows."""
+        if stop - start <= _BLOCK:
+            matrix[start:stop, columns] = inverses[start] @ matrix[start:stop, columns]
+            return
+        middle = halfway(start, stop, _BLOCK)
+        solve(middle, stop, columns)
+        lower, solved = matrix[middle:stop, start:middle], matrix[middle:stop, columns]
+        matrix[start:middle, columns].addmm_(lower.t(), solved, alpha=-1)
+        solve(start, middle, columns)
+
+    def factorize_rows(start: int, stop: int) -> bool:
+        if stop - start <= _BLOCK:
+            return factorize_block(start, stop)
+        middle = halfway(start, stop, _BLOCK)
+        if not factorize_rows(middle, stop):
+            return False
+        panels = [slice(at, min(at + _PANEL, middle)) for at in range(start, middle, _PANEL)]
+        for_each(lambda columns: solve(middle, stop, columns), panels)
+        remaining, below = matrix[start:middle, start:middle], matrix[middle:stop, start:middle]
+
+        def eliminate(tile: tuple[slice, slice]) -> None:
+            rows, columns = tile
+            remaining[rows, columns].addmm_(below[:, rows].t(), below[:, columns], alpha=-1)
+
+        for_each(eliminate, lower_tiles(middle - start, _TILE))
+        return factorize_rows(start, middle)
+
     with shared_among_threads() as for_each:
-        for start in reversed(range(0, columns, _BLOCK)):
-            stop = min(start + _BLOCK, columns)
-            # The factor of the matrix read backwards is the one that starts at the other end.
-            backwards, failed = torch.linalg.cholesky_ex(matrix[start:stop, start:stop].flip(0, 1))
-            if failed:
-                return False
-            upper = backwards.flip(0, 1)
-            matrix[start:stop, start:stop] = upper.t()
-            if start == 0:
-                break
-            panel = torch.linalg.solve_triangular(upper, matrix[start:stop, :start], upper=True)
-            matrix[start:stop, :start] = panel
-
-            def eliminate(row: int, panel: torch.Tensor = panel) -> None:
-                end = row + _BLOCK
-                matrix[row:end, :end].addmm_(panel[:, row:end].t(), panel[:, :end], alpha=-1)
-
-            for_each(eliminate, reversed(range(0, start, _BLOCK)))
-    return bool(torch.isfinite(matrix.diagonal()).all())
+        positive = factorize_rows(0, len(matrix))
+    return positive and bool(torch.isfinite(matrix.diagonal()).all())

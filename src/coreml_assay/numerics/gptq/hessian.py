@@ -10,8 +10,10 @@ import torch
 
 from coreml_assay.numerics.gptq.spec import GPTQError, is_finite
 from coreml_assay.numerics.gptq.threads import shared_among_threads
+from coreml_assay.numerics.gptq.tiles import lower_tiles
 
-_TILE = 256  # columns; large enough for a matrix product, small enough to waste little
+_TILE = 128  # columns of a square on the diagonal, half of which is wasted
+_PADDING = 16  # floats after a row: rows a power of two apart share few places in a cache
 
 
 class Hessian:
@@ -38,7 +40,8 @@ class Hessian:
             raise GPTQError(f"columns must be at least 1, got {columns}")
         self.columns = columns
         self.samples = 0
-        self._sum = torch.zeros(columns, columns, device=device)  # of x x^T, lower tiles only
+        padded = torch.zeros(columns, columns + _PADDING, device=device)
+        self._sum = padded[:, :columns]  # of x x^T, lower tiles only
 
     def update(self, inputs: torch.Tensor) -> None:
         """Add calibration inputs.
@@ -64,12 +67,12 @@ class Hessian:
         self._check_finite(samples)
         x = samples.detach().reshape(-1, self.columns).to(self._sum.device, torch.float32)
 
-        def add_tile_row(start: int) -> None:
-            stop = min(start + _TILE, self.columns)
-            self._sum[start:stop, :stop].addmm_(x[:, start:stop].t(), x[:, :stop])
+        def add_tile(tile: tuple[slice, slice]) -> None:
+            rows, columns = tile
+            self._sum[rows, columns].addmm_(x[:, rows].t(), x[:, columns])
 
-        with shared_among_threads() as for_each:  # the longest rows first
-            for_each(add_tile_row, reversed(range(0, self.columns, _TILE)))
+        with shared_among_threads() as for_each:
+            for_each(add_tile, lower_tiles(self.columns, _TILE))
         self.samples += len(samples)
 
     def _check_finite(self, samples: torch.Tensor) -> None:

@@ -33,9 +33,7 @@ QUANTIZABLE = {
     "max_pool": ("x",),
 }
 # The ops that are computed together with the one before them, so that no pair comes between.
-FUSED_ACTIVATIONS = frozenset(
-    {"hard_sigmoid", "leaky_relu", "relu", "relu6", "scaled_tanh", "sigmoid", "tanh"}
-)
+FUSED_ACTIVATIONS = frozenset({"leaky_relu", "relu", "relu6", "scaled_tanh", "sigmoid", "tanh"})
 
 
 class SkipOperation(Exception):  # noqa: N818 - not an error: the op is left as it is

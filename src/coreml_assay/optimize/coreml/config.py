@@ -181,6 +181,15 @@ class OpLinearQuantizerConfig(OpCompressorConfig):
             raise ClassValidationError(_explain(error, cls), error.exceptions, cls) from None
 
 
+@attrs.define
+class OpActivationLinearQuantizerConfig(OpLinearQuantizerConfig):
+    """How the activations of an op are quantized: ``mode``, and ``dtype`` int8 or uint8.
+
+    The other options of `OpLinearQuantizerConfig` are accepted and have no effect;
+    `linear_quantize_activations` warns of each.
+    """
+
+
 def _explain(error: ClassValidationError, cls: type[attrs.AttrsInstance]) -> str:
     """One line on what was wrong with the options of a configuration class."""
     accepted = [attribute.name for attribute in attrs.fields(cls)]
@@ -221,7 +230,9 @@ def _or_empty(value: Any) -> Any:
     return {} if value is None else value
 
 
-_CONFIG_TYPES = {"OpLinearQuantizerConfig": OpLinearQuantizerConfig}
+_CONFIG_TYPES = {
+    each.__name__: each for each in (OpLinearQuantizerConfig, OpActivationLinearQuantizerConfig)
+}
 
 
 @attrs.define
