@@ -121,9 +121,8 @@ def _round_with_torch(weight: Array, grid: Grid, out: QuantizedWeight) -> None:
 
 def _viewable(array: Array) -> Array:
     """The array, or a copy where PyTorch cannot view it."""
-    if array.flags.writeable and array.dtype.isnative and min(array.strides) >= 0:
-        return array
-    return array.astype(array.dtype.newbyteorder("="))
+    whole = all(stride >= 0 and stride % array.itemsize == 0 for stride in array.strides)
+    return array if whole and array.flags.writeable else array.copy()
 
 
 def _parameters(

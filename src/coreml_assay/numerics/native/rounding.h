@@ -109,19 +109,19 @@ static inline TARGET int TYPED(parameters)(
     return failures != 0;
 }
 
-/* Round a contiguous weight of shape (n0, b0, n1, b1), whose block (i, j) is [i, :, j, :].
+/* Round a weight of shape (n0, b0, n1, b1), whose block (i, j) is [i, :, j, :]. Its rows are
+ * contiguous and begin `row` entries after each other; codes lie in memory as the weight does.
  *
- * scale and zero_point (may be null) have n0 * n1 entries. Returns 0, or 1 where some block holds
+ * scale and zero_point (may be null) have n0 * n1 entries, contiguous. Returns 0, or 1 where some block holds
  * NaN or infinities or has a scale or zero point that the dtype cannot compute; what was written is
  * then of no use. */
 EXPORT TARGET int TYPED(coreml_assay_round)(
-    const WORD *restrict weight, int64_t n0, int64_t b0, int64_t n1, int64_t b1, int32_t lo,
-    int32_t hi, int symmetric, int32_t middle, WORD *restrict scale, uint8_t *restrict zero_point,
+    const WORD *restrict weight, int64_t n0, int64_t b0, int64_t n1, int64_t b1, int64_t row,
+    int32_t lo, int32_t hi, int symmetric, int32_t middle, WORD *restrict scale, uint8_t *restrict zero_point,
     uint8_t *restrict codes) {
     WORD negative[CHUNK], positive[CHUNK];
     float divisor[CHUNK], least[CHUNK], most[CHUNK];
     int32_t zero[CHUNK], z[CHUNK];
-    int64_t row = n1 * b1;
     int64_t in_a_page = PAGE / b1 < CHUNK ? PAGE / b1 : CHUNK;
     int64_t together = b1 == 1 ? CHUNK : b1 > PAGE ? LONG : in_a_page;
     for (int64_t i = 0; i < n0; i++) {
