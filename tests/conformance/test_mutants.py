@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from coreml_assay.records import CheckResult, Outcome
-from mutants import gptq, weights
-
-MUTANTS = [*weights.MUTANTS, *gptq.MUTANTS]
+from mutants.areas import AREAS
 
 TESTS = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore"}
+# The tests of an area share a run, so they belong to one worker.
+GROUPS = {area: pytest.mark.xdist_group(f"mutants of {area}") for area in AREAS}
+EACH_AREA = [pytest.param(area, marks=GROUPS[area], id=area) for area in AREAS]
+EACH_MUTANT = [
+    pytest.param(area, mutant, marks=GROUPS[area], id=mutant.__name__)
+    for area, mutants in AREAS.items()
+    for mutant in mutants
+]
 
 
-@pytest.fixture(scope="module")
-def failures(tmp_path_factory):
-    """Each mutant's first failing check, all run in one process by tests/mutants/__main__.py."""
-    results = tmp_path_factory.mktemp("mutants")
-    done = subprocess.run(
-        [sys.executable, "-m", "mutants", str(results)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = {}
-    for file in results.glob("*.jsonl"):
-        lines = file.read_bytes().splitlines()
-        found[file.stem] = [msgspec.json.decode(line, type=CheckResult) for line in lines]
-    return found
+@functools.cache
+def results_of(area):
+    """Each mutant's checks up to the first that fails, and all of the reference."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "mutants", area, folder],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {
+            file.stem: [
+                msgspec.json.decode(line, type=CheckResult)
+                for line in file.read_bytes().splitlines()
+            ]
+            for file in Path(folder).glob("*.jsonl")
+        }
 
 
-@pytest.mark.xdist_group("mutants")
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-def test_a_wrong_implementation_fails_its_clause(mutant, failures):
-    failed = [check for check in failures[mutant.__name__] if check.outcome is Outcome.FAIL]
+@pytest.mark.parametrize(("area", "mutant"), EACH_MUTANT)
+def test_a_wrong_implementation_fails_its_clause(area, mutant):
+    checks = results_of(area)[mutant.__name__]
+    failed = [check for check in checks if check.outcome is Outcome.FAIL]
     assert failed, f"{mutant.__name__} passes every check of {mutant.violates}"
     for check in failed:
         assert mutant.violates in check.clauses
@@ -49,18 +59,19 @@ def test_a_wrong_implementation_fails_its_clause(mutant, failures):
         assert "TypeError" not in check.detail, "the fault does not fit what it replaces"
 
 
-@pytest.mark.xdist_group("mutants")
-def test_the_reference_passes_where_the_mutants_fail(failures):
-    assert {check.outcome for check in failures["reference"]} == {Outcome.PASS}
-    passed = {clause for check in failures["reference"] for clause in check.clauses}
-    assert {mutant.violates for mutant in MUTANTS} <= passed
+@pytest.mark.parametrize("area", EACH_AREA)
+def test_the_reference_passes_where_the_mutants_fail(area):
+    checks = results_of(area)["reference"]
+    assert {check.outcome for check in checks} == {Outcome.PASS}
+    passed = {clause for check in checks for clause in check.clauses}
+    assert {mutant.violates for mutant in AREAS[area]} <= passed
 
 
-@pytest.mark.xdist_group("mutants")
+@GROUPS["weights"]
 @pytest.mark.parametrize("mutant", ["Truncates", "BlocksTwiceAsLong"])
-def test_a_failing_checks_snippet_runs_by_itself(mutant, failures):
-    detail = next(c.detail for c in failures[mutant] if c.outcome is Outcome.FAIL)
-    snippet = detail.split("to reproduce:\n", 1)[1]
+def test_a_failing_checks_snippet_runs_by_itself(mutant):
+    failed = (c for c in results_of("weights")[mutant] if c.outcome is Outcome.FAIL)
+    snippet = next(failed).detail.split("to reproduce:\n", 1)[1]
     done = subprocess.run(
         [sys.executable, "-"],
         input="\n".join(line[4:] for line in snippet.splitlines()),

@@ -189,6 +189,11 @@ class TestFigures:
         for section in ("Checks", "Failures", "Deviations", "Models", "Agreement", "Metrics"):
             assert f"{section} not measured" in text
 
+    def test_without_the_suite_no_clause_is_called_unchecked(self) -> None:
+        text = page(record(suites=())).text
+        assert "Clauses not measured" in text
+        assert "no check names this clause" not in text
+
     def test_a_run_that_failed_or_does_not_reload_says_so(self) -> None:
         runs = (model(error="no such op"), model(target="iOS17", reloads=False))
         text = page(record(models=runs)).text

@@ -1,4 +1,4 @@
-"""Run each mutant through the checks of its clause: ``python -m mutants FOLDER``.
+"""Run each mutant of an area through the checks of its clause: ``python -m mutants AREA FOLDER``.
 
 One process for all of them, because most of a short run is importing. Each run ends at its first
 failing check; the reference runs to the end.
@@ -7,26 +7,38 @@ failing check; the reference runs to the end.
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from coreml_assay import conformance
 from coreml_assay.conformance.runner import pytest_arguments
-from mutants import gptq, weights
+from mutants.areas import AREAS
 
-MUTANTS = [*weights.MUTANTS, *gptq.MUTANTS]
+CHECKS = sorted(Path(conformance.__file__).parent.glob("*/test_*.py"))
 
 
 def run(implementation: str, clauses: set[str], results: Path, *options: str) -> None:
+    """Run the checks of some clauses; only the files that name them are collected."""
+    files = [
+        str(file)
+        for file in CHECKS
+        if any(f'"{clause}"' in file.read_text(encoding="utf-8") for clause in clauses)
+    ]
     chosen = [part for clause in sorted(clauses) for part in ("--clause", clause)]
-    pytest.main([*pytest_arguments(implementation, 0, "quick", results), *chosen, *options])
+    _, _, *settings = pytest_arguments(implementation, 0, "quick", results)  # not the whole suite
+    pytest.main([*files, *settings, "-p", "mutants.unshrunk", *chosen, *options])
 
 
-def main(folder: Path) -> None:
-    for mutant in MUTANTS:
-        results = folder / f"{mutant.__name__}.jsonl"
-        run(f"{mutant.__module__}:{mutant.__name__}", {mutant.violates}, results, "-x")
-    run("reference", {mutant.violates for mutant in MUTANTS}, folder / "reference.jsonl")
+def main(area: str, folder: Path) -> None:
+    mutants = AREAS[area]
+    for mutant in mutants:
+        name = f"{mutant.__module__}:{mutant.__name__}"
+        with mutant().at_work() if mutant.throughout else nullcontext():
+            run(name, {mutant.violates}, folder / f"{mutant.__name__}.jsonl", "-x")
+    run("reference", {mutant.violates for mutant in mutants}, folder / "reference.jsonl")
 
 
-main(Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -122,9 +122,9 @@ class ZeroesDeadColumns(Mutant):
     violates = "G.12"
 
     @staticmethod
-    def _zeroed(weight, matrix, spec):
-        dead = matrix.diagonal() == 0
-        return algorithm.quantize(weight.masked_fill(dead, 0), matrix, spec)
+    def _zeroed(weight, hessian, spec):
+        dead = hessian.lower.diagonal() == 0
+        return algorithm.quantize(weight.masked_fill(dead, 0), hessian, spec)
 
     faults = {"optimize.torch.layerwise_compression.gptq.quantize": _zeroed}
 
@@ -132,6 +132,17 @@ class ZeroesDeadColumns(Mutant):
 class IgnoresGroups(Mutant):
     violates = "G.16"
     faults = {"optimize.torch.layerwise_compression.gptq.groups_of": lambda layer: 1}
+
+
+class TakesPatchesInAnotherOrder(Mutant):
+    violates = "G.16"
+
+    @staticmethod
+    def _places_first(layer, inputs):
+        columns, channels = _input_columns(layer, inputs), layer.weight.shape[1]
+        return columns.unflatten(2, (channels, -1)).transpose(2, 3).flatten(2)
+
+    faults = {"optimize.torch.layerwise_compression.gptq.input_columns": _places_first}
 
 
 class KeepsTheLastSamplesArguments(Mutant):

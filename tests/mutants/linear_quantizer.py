@@ -1,215 +1,289 @@
-"""Faults in LinearQuantizer: coremltools' own with one thing wrong, for the length of a run.
-
-``python -m mutants.linear_quantizer FOLDER`` runs each through the checks of its clause, and
-coremltools as it is through those of all.
-"""
+"""Faults in LinearQuantizer and in fake quantization."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, ClassVar
-from unittest.mock import patch
+from types import SimpleNamespace
 
-import coremltools.optimize as cto
-import msgspec
-import pytest
+import attrs
 import torch
+from torch import nn
 
-from coreml_assay import conformance
-from coreml_assay.conformance.runner import pytest_arguments
-from coreml_assay.records import CheckResult, Outcome
+from coreml_assay.numerics import fake_quantize
+from coreml_assay.optimize.torch.quantization import (
+    _fake_quantizers,
+    _finalize,
+    _linear_config,
+    _milestones,
+    _placement,
+    linear_quantizer,
+)
+from mutants.mutant import Mutant
 
-_QUANTIZATION = "coremltools.optimize.torch.quantization"
-_QUANTIZER = f"{_QUANTIZATION}.quantizer"
-_OBSERVER = "torch.ao.quantization.observer"
+_PACKAGE = "optimize.torch.quantization"
+_QUANTIZER = f"{_PACKAGE}.linear_quantizer"
+_NUMERICS = "numerics.fake_quantize"
 
-
-def _named(name: str) -> Any:
-    """What a dotted name stands for, a module's or a class's attribute."""
-    owner, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(owner), attribute)
-    except ModuleNotFoundError:
-        return getattr(_named(owner), attribute)
-
-
-class Mutant:
-    """Base of all mutants: says which names are replaced, and by what.
-
-    Attributes:
-        violates: the clause that the fault breaks.
-        faults: dotted name to what makes the replacement from the real thing.
-    """
-
-    version = "0"
-    optimize = cto
-    violates: ClassVar[str]
-    faults: ClassVar[dict[str, Callable[[Any], Any]]]
-
-    def __init__(self) -> None:
-        self.name = type(self).__name__
-
-    @classmethod
-    def at_work(cls) -> ExitStack:
-        stack = ExitStack()
-        for name, fault in cls.faults.items():
-            stack.enter_context(patch(name, fault(_named(name))))
-        return stack
+# The real functions, for faults that change what they do.
+_observe = fake_quantize.RangeObserver.forward
+_updated = fake_quantize.RangeObserver._updated
+_parameters_of_range = fake_quantize.parameters_of_range
+_schedule_of = _milestones.Schedule.of
+_switched, _for_activation = _fake_quantizers._switched, _fake_quantizers.for_activation
+_config_of_module = _linear_config.LinearQuantizerConfig.get_module_config
+_full_rank, _finalized = _finalize._of_full_rank, _finalize.finalize
+_rounded = fake_quantize.FakeQuantizerBase.rounded
+_row, _finalize_method = linear_quantizer._row, linear_quantizer.LinearQuantizer.finalize
+_quantize_output = _placement._Placement._quantize_output
 
 
-def _before(change: Callable[[Any], None]) -> Callable[[Any], Any]:
-    """A method that first changes its object."""
-
-    def fault(method: Any) -> Any:
-        def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
-            change(self)
-            return method(self, *args, **kwargs)
-
-        return changed
-
-    return fault
+class _Throughout(Mutant):
+    throughout = True
 
 
-def _nothing(_: Any) -> Any:
-    return lambda *args, **kwargs: None
-
-
-def _count_behind(quantizer: Any) -> None:
-    if quantizer._step_count == 0 and not hasattr(quantizer, "behind"):
-        quantizer.behind = True
-        quantizer._step_count = -1
-
-
-class MilestonesOneStepLate(Mutant):
+class MilestonesOneStepLate(_Throughout):
     violates = "L.16"
-    faults = {f"{_QUANTIZER}.LinearQuantizer.step": _before(_count_behind)}
-
-
-class StatisticsMoveAfterFreezing(Mutant):
-    violates = "L.16"
-    faults = {f"{_QUANTIZER}._qat.freeze_bn_stats": _nothing}
-
-
-class SimulatesBeforeItsMilestone(Mutant):
-    violates = "L.15"
-    faults = {f"{_QUANTIZER}._aoquant.disable_fake_quant": _nothing}
-
-
-def _forget(observer: Any) -> None:
-    observer.min_val, observer.max_val = torch.tensor(torch.inf), torch.tensor(-torch.inf)
-
-
-class LastBatchOnly(Mutant):
-    violates = "L.23"
-    faults = {f"{_OBSERVER}.MinMaxObserver.forward": _before(_forget)}
-
-
-def _faster(observer: Any) -> None:
-    observer.averaging_constant = 0.1
-
-
-class AveragesTenTimesAsFast(Mutant):
-    violates = "L.23"
-    faults = {f"{_OBSERVER}.MovingAverageMinMaxObserver.forward": _before(_faster)}
-
-
-class GivesUpTheLowestCode(Mutant):
-    violates = "L.28"
     faults = {
-        f"{_OBSERVER}.PerChannelMinMaxObserver.calculate_qparams": lambda real: (
-            lambda self: (real(self)[0] * (127.5 / 127), real(self)[1])
+        f"{_PACKAGE}._milestones.Schedule.of": lambda model: attrs.evolve(
+            _schedule_of(model), count=-1
         )
     }
 
 
-class GradientLeaksOutsideTheRange(Mutant):
+class StatisticsMoveAfterFreezing(_Throughout):
+    violates = "L.16"
+    faults = {f"{_PACKAGE}._milestones.freeze": lambda norm: None}
+
+
+class SimulatesBeforeItsMilestone(_Throughout):
+    violates = "L.15"
+
+    @staticmethod
+    def _on(config, quantizer):
+        made = _switched(config, quantizer)
+        made.switch(simulate=True)
+        return made
+
+    faults = {f"{_PACKAGE}._fake_quantizers._switched": _on}
+
+
+class LastBatchOnly(_Throughout):
+    violates = "L.23"
+
+    @staticmethod
+    def _forgetful(self, x):
+        self.min_val.fill_(torch.inf)
+        self.max_val.fill_(-torch.inf)
+        return _observe(self, x)
+
+    faults = {f"{_NUMERICS}.RangeObserver.forward": _forgetful}
+
+
+class AveragesTenTimesAsFast(_Throughout):
+    violates = "L.23"
+
+    @staticmethod
+    def _fast(self, old, new, wider):
+        if self.update == "moving_average_min_max":
+            return old + 0.1 * (new - old)
+        return _updated(self, old, new, wider)
+
+    faults = {f"{_NUMERICS}.RangeObserver._updated": _fast}
+
+
+class GivesUpTheLowestCode(_Throughout):
+    violates = "L.28"
+
+    @staticmethod
+    def _wider(low, high, grid, symmetric):
+        scale, zero_point = _parameters_of_range(low, high, grid, symmetric)
+        return (scale * (127.5 / 127) if symmetric and grid.signed else scale), zero_point
+
+    faults = {f"{_NUMERICS}.parameters_of_range": _wider}
+
+
+class RangeWithoutZero(_Throughout):
+    violates = "L.24"
+
+    @staticmethod
+    def _as_it_is(low, high, grid, symmetric):
+        scale, zero_point = _parameters_of_range(low, high, grid, symmetric)
+        return (scale if symmetric else (high - low).clamp(1e-9) / grid.steps), zero_point
+
+    faults = {f"{_NUMERICS}.parameters_of_range": _as_it_is}
+
+
+class NegativeEndDecidesAlone(_Throughout):
+    violates = "L.24"
+
+    @staticmethod
+    def _one_end(low, high, grid, symmetric):
+        return _parameters_of_range(low, -low if symmetric else high, grid, symmetric)
+
+    faults = {f"{_NUMERICS}.parameters_of_range": _one_end}
+
+
+class HalfTheCodesAfterRelu(_Throughout):
+    violates = "L.24"
+    faults = {
+        f"{_PACKAGE}._fake_quantizers.for_activation": lambda config, non_negative, known: (
+            _for_activation(config, non_negative=False, known=known)
+        )
+    }
+
+
+class ObservesWhatIsKnown(_Throughout):
+    violates = "L.29"
+    faults = {f"{_PACKAGE}._placement.known_range": lambda kind: None}
+
+
+class ConcatenatesApart(_Throughout):
+    violates = "L.25"
+    faults = {
+        f"{_PACKAGE}._placement._Placement._join": lambda self, node: self._share(
+            node, self._source(node.all_input_nodes[0])
+        )
+    }
+
+
+class PoolsApart(_Throughout):
+    violates = "L.25"
+    faults = {
+        f"{_PACKAGE}._placement._Placement._share": lambda self, node, source: _quantize_output(
+            self, node, None, self.config_of(node)
+        )
+    }
+
+
+class QuantizesBetweenLayerAndActivation(_Throughout):
+    violates = "L.31"
+    faults = {f"{_PACKAGE}._fusion.activation_after": lambda node, traced: None}
+
+
+class GradientLeaksOutsideTheRange(_Throughout):
     violates = "L.33"
     faults = {
-        "torch.ao.quantization.fake_quantize.FakeQuantize.forward": lambda real: (
-            lambda self, x: x + (real(self, x) - x).detach()
-        )
+        f"{_NUMERICS}.FakeQuantizer.simulate": lambda self, x: x + (self.rounded(x) - x).detach()
     }
 
 
-class LearnsScalesAtFullSpeed(Mutant):
+class NoGradientAtAll(_Throughout):
+    violates = "L.33"
+    faults = {f"{_NUMERICS}.FakeQuantizer.simulate": lambda self, x: self.rounded(x).detach()}
+
+
+class LearnsScalesAtFullSpeed(_Throughout):
     violates = "L.34"
-    faults = {
-        f"{_QUANTIZATION}.modules.learnable_fake_quantize.grad_scale": lambda _: lambda x, scale: x
-    }
+    faults = {f"{_NUMERICS}._ScaledGradient": SimpleNamespace(apply=lambda x, factor: x.clone())}
 
 
-class LosesEntriesOfNames(Mutant):
+class LosesEntriesOfNames(_Throughout):
     violates = "L.9"
     faults = {
-        "torch.ao.quantization.QConfigMapping.set_module_name": lambda _: lambda self, *args: self
-    }
-
-
-def _transposed_scales(real: Any) -> Any:
-    def fault(submodule: Any) -> None:
-        submodule.weight_axis = 1 - submodule.weight_axis
-        real(submodule)
-
-    return fault
-
-
-class ScalesAlongTheInputs(Mutant):
-    violates = "L.37"
-    faults = {f"{_QUANTIZER}._register_compression_metadata": _transposed_scales}
-
-
-class CodesOutsideFourBits(Mutant):
-    violates = "L.36"
-    faults = {f"{_QUANTIZER}._pre_apply_weight_quant": _nothing}
-
-
-class ReportsTheSquaredError(Mutant):
-    violates = "L.35"
-    faults = {f"{_QUANTIZER}._rmse_error": lambda real: lambda *pair: real(*pair) ** 2}
-
-
-class FinalizesInPlace(Mutant):
-    violates = "L.19"
-    faults = {
-        f"{_QUANTIZER}.LinearQuantizer.finalize": lambda real: (
-            lambda self, model=None, inplace=False: real(self, model, inplace=True)
+        f"{_PACKAGE}._linear_config.LinearQuantizerConfig.get_module_config": (
+            lambda self, name, module: _config_of_module(self, "", module)
         )
     }
 
 
-MUTANTS = sorted(Mutant.__subclasses__(), key=lambda each: each.__name__)
+class MilestonesOfTheDefaultForAll(_Throughout):
+    violates = "L.11"
+
+    @staticmethod
+    def _same(self, config):
+        if config is None:
+            return None
+        milestones = self._config.default.milestones
+        dtype = config.as_dict()["weight_dtype"]
+        return attrs.evolve(config, weight_dtype=dtype, milestones=milestones)
+
+    faults = {f"{_QUANTIZER}.LinearQuantizer._with_milestones": _same}
 
 
-# Only these files are collected, each time anew: the whole suite would take most of the time.
-CHECKS = sorted((Path(conformance.__file__).parent / "properties").glob("test_lq_*.py"))
+class TheGivenModelStaysFloat(_Throughout):
+    violates = "L.13"
+    faults = {f"{_QUANTIZER}._become": lambda given, prepared: prepared}
 
 
-def run(implementation: str, clauses: set[str], results: Path, *options: str) -> None:
-    chosen = [part for clause in sorted(clauses) for part in ("--clause", clause)]
-    _, _, *settings = pytest_arguments(implementation, 0, "quick", results)  # no package
-    pytest.main([*map(str, CHECKS), *settings, *chosen, *options])
+class SilentAboutWhatSawNothing(_Throughout):
+    violates = "L.20"
+    faults = {f"{_QUANTIZER}.unobserved": lambda model: []}
 
 
-def main(folder: Path) -> None:
-    right = folder / "coremltools.jsonl"
-    run("coremltools", {each.violates for each in MUTANTS}, right)
-    deviating = {
-        clause
-        for line in right.read_bytes().splitlines()
-        if (result := msgspec.json.decode(line, type=CheckResult)).outcome is not Outcome.PASS
-        for clause in result.clauses
+class StaysInTraining(_Throughout):
+    violates = "L.19"
+
+    @staticmethod
+    def _training(model):
+        _finalized(model)
+        model.train()
+
+    faults = {f"{_QUANTIZER}.finalize": _training}
+
+
+class FinalizesInPlace(_Throughout):
+    violates = "L.19"
+    faults = {
+        f"{_QUANTIZER}.LinearQuantizer.finalize": (
+            lambda self, model=None, inplace=False: _finalize_method(self, model, inplace=True)
+        )
     }
-    for mutant in MUTANTS:
-        # Where coremltools passes every check, the first failure is the mutant's own.
-        options = [] if mutant.violates in deviating else ["-x"]
-        with mutant.at_work():
-            name = f"mutants.linear_quantizer:{mutant.__name__}"
-            run(name, {mutant.violates}, folder / f"{mutant.__name__}.jsonl", *options)
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+class DividesByAFactorOfZero(_Throughout):
+    violates = "L.30"
+    faults = {f"{_PACKAGE}._trainable_layers._without_zeros": lambda factor: factor}
+
+
+class FoldsWithoutEpsilon(_Throughout):
+    violates = "L.32"
+    faults = {
+        f"{_PACKAGE}._trainable_layers.TrainableLayer._folded_factor": (
+            lambda self: (self.bn.weight * torch.rsqrt(self.bn.running_var)).detach()
+        )
+    }
+
+
+class ScalesAlongTheInputs(_Throughout):
+    violates = "L.37"
+
+    @staticmethod
+    def _turned(parameter, quantizer, weight):
+        found = _full_rank(parameter, quantizer, weight)
+        return found.transpose(0, 1).contiguous() if weight.ndim > 1 else found
+
+    faults = {f"{_PACKAGE}._finalize._of_full_rank": _turned}
+
+
+class CodesOutsideFourBits(_Throughout):
+    violates = "L.36"
+
+    @staticmethod
+    def _unclipped(self, x):
+        if not isinstance(self, nn.Module) or self.grid.bits != 4:
+            return _rounded(self, x)
+        scale, zero_point = self.final_parameters()
+        shape = [1] * x.ndim
+        shape[self.channel_axis or 0] = -1
+        s, z = scale.reshape(shape) / 2, zero_point.reshape(shape)
+        return (torch.round(x / s + z) - z) * scale.reshape(shape)
+
+    faults = {f"{_NUMERICS}.FakeQuantizerBase.rounded": _unclipped}
+
+
+class ForgetsTheMetadata(_Throughout):
+    violates = "L.36"
+    faults = {f"{_PACKAGE}._finalize.register_quantization": lambda *args: None}
+
+
+class ReportsTheSquaredError(_Throughout):
+    violates = "L.35"
+
+    @staticmethod
+    def _squared(quantizer, layer):
+        found = _row(quantizer, layer)
+        return {**found, "error": found["error"] ** 2}
+
+    faults = {f"{_QUANTIZER}._row": _squared}
+
+
+MUTANTS = sorted(_Throughout.__subclasses__(), key=lambda each: each.__name__)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
+from coreml_assay import optimize
 from coreml_assay.implementations import CalibratedWeightSpec, WeightSpec
 from coreml_assay.implementations.reference import Reference
 from coreml_assay.numerics import QuantizedWeight
@@ -26,15 +27,18 @@ class Mutant:
     Attributes:
         violates: the clause that the fault breaks.
         faults: dotted name of a function of the reference to what takes its place.
+        throughout: whether the fault is at work for a whole run of the suite, because what the
+            reference returns has to go on being wrong; else only for calls of the reference.
     """
 
     version = "0"
     violates: ClassVar[str]
     faults: ClassVar[dict[str, Callable[..., Any]]]
+    throughout: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.name = type(self).__name__
-        self.optimize = _Optimize(self)
+        self.optimize = optimize if self.throughout else _Optimize(self)
 
     def quantize_weight(self, weight: Array, spec: WeightSpec) -> QuantizedWeight:
         with self.at_work():
@@ -52,7 +56,9 @@ class Mutant:
             # Compiled kernels compute what the replaced functions would: those have to do it.
             stack.enter_context(patch.dict(os.environ, {VARIABLE: "0"}))
             for name, fault in self.faults.items():
-                stack.enter_context(patch(f"coreml_assay.{name}", fault))
+                # A plain function, which in the place of a method gets its object.
+                function = fault.__func__ if isinstance(fault, staticmethod) else fault
+                stack.enter_context(patch(f"coreml_assay.{name}", function))
             yield
 
 
@@ -76,15 +82,18 @@ class _Torch:
 
 
 class _CoreML:
-    """optimize.coreml, its functions run with the fault at work."""
+    """optimize.coreml, or a module of it; its functions run with the fault at work."""
 
-    def __init__(self, mutant: Mutant) -> None:
+    def __init__(self, mutant: Mutant, module: ModuleType = coreml) -> None:
         self._mutant = mutant
+        self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(coreml, name)
+        found = getattr(self._module, name)
         if isinstance(found, type):
             return found
+        if isinstance(found, ModuleType):
+            return _CoreML(self._mutant, found)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._mutant.at_work():

@@ -97,6 +97,19 @@ def test_hessian_does_not_depend_on_batches_and_order():
     assert (2 / 12 * exact.t() @ exact - together).abs().le(allowed).all()
 
 
+@pytest.mark.parametrize("activation_order", [False, True])
+def test_gathered_hessian_serves_as_its_matrix(activation_order):
+    weight, inputs = helpers.layer(48, 300)  # 8 samples, so that 2 / N changes no digit
+    gathered = Hessian(300)
+    gathered.update(inputs)
+    asked = helpers.spec(block_columns=50, activation_order=activation_order)
+    expected = quantize(weight, gathered.matrix, asked)
+    found = quantize(weight, gathered, asked)
+    assert torch.equal(found.codes, expected.codes)
+    assert torch.equal(found.weight, expected.weight)
+    assert torch.equal(found.dead, expected.dead)
+
+
 def test_permuting_rows_permutes_the_result():
     weight, inputs = helpers.layer(48, 64)
     matrix = helpers.hessian(inputs)

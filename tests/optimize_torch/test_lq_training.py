@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 import warnings
 
+import coremltools.optimize
 import pytest
 import torch
 from torch import nn
 
-from coreml_assay.implementations.linear_quantizing import fake_quantizers
+import coreml_assay.optimize
+from coreml_assay.implementations.linear_quantizing import (
+    activation_parameters,
+    calibrate,
+    fake_quantizers,
+    make_quantizer,
+)
+from coreml_assay.implementations.trainable_models import MODELS
 from coreml_assay.numerics import Grid
 from coreml_assay.numerics.fake_quantize import (
     FakeQuantizer,
@@ -248,3 +257,60 @@ def test_nothing_of_torch_ao_is_left_in_what_comes_of_it():
         finalized = quantizer.finalize()
     for each in (model, finalized):
         assert not [m for m in each.modules() if type(m).__module__.startswith("torch.ao")]
+
+
+def test_a_deep_copy_of_a_prepared_model_keeps_the_preserved_attributes():
+    class WithKey(nn.Sequential):
+        key = 3
+
+        def doubled(self):
+            return 2 * self.key
+
+        @property
+        def tripled(self):
+            return 3 * self.key
+
+    config = LinearQuantizerConfig(preserved_attributes=["key", "doubled", "tripled"])
+    quantizer = LinearQuantizer(WithKey(nn.Linear(3, 4)), config)
+    made = quantizer.prepare((torch.zeros(1, 3),))
+    for copied in (copy.deepcopy(made), copy.deepcopy(copy.deepcopy(made))):
+        copied.key = 4
+        assert (copied.doubled(), copied.tripled, made.doubled()) == (8, 12, 6)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_what_is_not_finite_is_named_however_many_batches_follow(number):
+    quantizer, model = prepared(activation_observer="min_max")
+    for value in (1.0, number, 1.0):
+        model(batch(0) * value)
+    with pytest.raises(ValueError, match=r"activation_post_process_0.* NaN or infinite"):
+        quantizer.finalize()
+
+
+def test_a_weight_that_is_not_finite_is_named():
+    quantizer, model = prepared()
+    with torch.no_grad():
+        model.get_submodule("5").weight[0, 0] = math.nan
+    model(batch(0))
+    with pytest.raises(ValueError, match=r"5\.weight_fake_quant.* NaN or infinite"):
+        quantizer.finalize()
+
+
+@pytest.mark.filterwarnings("ignore")  # coremltools', of what it uses being deprecated
+@pytest.mark.parametrize(
+    "name", ["conv-relu", "conv-bn-relu6", "conv-prelu", "conv-sigmoid", "learnable", "transposed"]
+)
+def test_the_state_of_a_model_that_coremltools_prepared_loads(name):
+    entry = MODELS[name]
+    theirs = calibrate(coremltools.optimize.torch.quantization, entry).prepared
+    quantizer = make_quantizer(
+        coreml_assay.optimize.torch.quantization, entry.build(), entry.config
+    )
+    ours = quantizer.prepare(entry.batches()[0])
+    ours.load_state_dict(theirs.state_dict())
+    loaded, given = activation_parameters(ours), activation_parameters(theirs)
+    assert loaded.keys() == given.keys()
+    for key, parameters in given.items():
+        assert (loaded[key].scale == parameters.scale).all()
+        assert (loaded[key].zero_point == parameters.zero_point).all()
+    ours.load_state_dict(copy.deepcopy(ours).state_dict())

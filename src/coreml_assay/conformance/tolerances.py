@@ -65,11 +65,10 @@ def observed_scale_relative() -> float:
 def output_steps() -> float:
     """How far, in steps of the output's grid, a model may lie from what it was finalized to.
 
-    One step is a rounding that falls the other way because of the last bit. Where values lie
-    half between two codes by construction (a mean of codes; the weight of largest magnitude,
-    which symmetric scales put at 127.5 steps), one inside the model moves the output once more.
+    One step is a rounding that falls the other way because of the last bit; the rest is the
+    rounding of the difference of two outputs.
     """
-    return 2 + 1e-4
+    return 1 + 1e-4
 
 
 def _eps(dtype: np.dtype[Any]) -> float:
@@ -126,7 +125,7 @@ GPTQ_UNSATURATED = 0.5
 GPTQ_GAIN = 0.8
 """The share of rounding's loss that compensation leaves at most, on inputs that correlate.
 
-On the layer in use it leaves from 0.41 of it, in activation order, to 0.51.
+On the layers in use it leaves 0.14 to 0.66 of it.
 """
 
 FLOAT32_MODEL = 1e-5

@@ -43,7 +43,7 @@ class Reference:
             hessian.update(torch.from_numpy(np.array(batch)))
         found = quantize(
             torch.from_numpy(np.array(weight)),
-            hessian.matrix,
+            hessian,
             GPTQSpec(
                 spec.grid,
                 block_columns=block or None,

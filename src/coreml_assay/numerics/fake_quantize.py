@@ -53,7 +53,69 @@ def parameters_of_range(
 Combine = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class RangeObserver(nn.Module):
+def round_to_grid(
+    x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, grid: Grid
+) -> torch.Tensor:
+    """S * (clip(round(x / s) + z) - z), with a gradient of 1 where nothing was clipped, else of 0.
+
+    PyTorch's own fake quantization multiplies by 1 / s and adds z before it rounds. An ML program
+    does neither, and values half between two codes, as pooling makes them, would go another way.
+
+    Args:
+        x: floating point, any shape.
+        scale: float32, rank 0.
+        zero_point: int32, rank 0.
+        grid: the codes.
+
+    Returns:
+        Values of x's shape and dtype.
+
+    Source: ``quantize`` and ``dequantize`` of iOS17's operations; arXiv 1308.3432.
+    """
+    rounded: torch.Tensor = _RoundToGrid.apply(x, scale, zero_point, grid.lowest, grid.highest)
+    return rounded
+
+
+class _RoundToGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        scale: torch.Tensor,
+        zero_point: torch.Tensor,
+        lowest: int,
+        highest: int,
+    ) -> torch.Tensor:
+        steps = torch.div(x, scale).round_()
+        clipped = torch.clamp(steps, lowest - zero_point, highest - zero_point)
+        ctx.save_for_backward(clipped == steps)
+        return clipped.mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None, None, None
+
+
+class _LoadsOtherStates(nn.Module):
+    """Loads the states of torch.ao's namesakes, too, which have more entries and other ranks."""
+
+    _no_entries: tuple[str, ...] = ("eps",)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *others: Any, **named: Any
+    ) -> None:
+        for name in self._no_entries:
+            state_dict.pop(prefix + name, None)
+        own = {**self._buffers, **self._parameters}
+        for name, tensor in own.items():
+            given = state_dict.get(prefix + name)
+            if given is not None and tensor is not None and given.numel() == tensor.numel():
+                state_dict[prefix + name] = given.reshape(tensor.shape)
+        super()._load_from_state_dict(state_dict, prefix, *others, **named)
+
+
+class RangeObserver(_LoadsOtherStates):
     """Keeps the range of what it sees: of everything, or of each channel.
 
     Args:
@@ -78,7 +140,12 @@ class RangeObserver(nn.Module):
     @property
     def has_seen_data(self) -> bool:
         """Whether anything was observed."""
-        return bool((self.min_val <= self.max_val).any())
+        return bool(((self.min_val != math.inf) | (self.max_val != -math.inf)).any())
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether neither NaN nor infinity is an end of a range."""
+        return bool((self.min_val.isfinite() & self.max_val.isfinite()).all())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take a batch into the range; it is returned as it is. An empty one changes nothing."""
@@ -113,7 +180,7 @@ class RangeObserver(nn.Module):
         return low, high
 
 
-class FakeQuantizerBase(nn.Module):
+class FakeQuantizerBase(_LoadsOtherStates):
     """What can observe and simulate, each switched by a buffer so that states carry it.
 
     Attributes:
@@ -148,14 +215,25 @@ class FakeQuantizerBase(nn.Module):
         """Scale, float32, and zero point, int32, as they are to be written down."""
         raise NotImplementedError
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x, observed if observing, and on the grid if simulating."""
+        if self.observer_enabled[0]:
+            self.observe(x)
+        return self.simulate(x) if self.fake_quant_enabled[0] else x
+
+    def observe(self, x: torch.Tensor) -> None:
+        """Take x into what the parameters are set by; here, parameters that are known stay."""
+
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
+        """X on the grid, letting gradients through."""
+        return self.rounded(x)
+
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         """X on the grid of the final parameters, whatever is switched on."""
         scale, zero_point = self.final_parameters()
         lowest, highest = self.grid.lowest, self.grid.highest
         if self.channel_axis is None:
-            return torch.fake_quantize_per_tensor_affine(
-                x, scale.reshape(()), zero_point.reshape(()), lowest, highest
-            )
+            return round_to_grid(x, scale.reshape(()), zero_point.reshape(()), self.grid)
         return torch.fake_quantize_per_channel_affine(
             x, scale, zero_point, self.channel_axis, lowest, highest
         )
@@ -169,6 +247,8 @@ class FakeQuantizerBase(nn.Module):
 class FixedFakeQuantizer(FakeQuantizerBase):
     """Rounds to a grid that is known beforehand, as for the outputs of a sigmoid."""
 
+    _no_entries = ("eps", "activation_post_process.scale", "activation_post_process.zero_point")
+
     def __init__(self, scale: float, zero_point: int) -> None:
         super().__init__(Grid(8, signed=False, symmetric=False), symmetric=False)
         self.register_buffer("scale", torch.tensor([scale]))
@@ -177,10 +257,6 @@ class FixedFakeQuantizer(FakeQuantizerBase):
     def final_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point as they are."""
         return self.scale, self.zero_point
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """X on the grid, if simulating."""
-        return self.rounded(x) if self.fake_quant_enabled[0] else x
 
 
 class FakeQuantizer(FakeQuantizerBase):
@@ -211,12 +287,6 @@ class FakeQuantizer(FakeQuantizerBase):
     def final_parameters(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point as they are."""
         return self.scale, self.zero_point
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x, observed if observing, and on the grid if simulating."""
-        if self.observer_enabled[0]:
-            self.observe(x)
-        return self.rounded(x) if self.fake_quant_enabled[0] else x
 
     def observe(self, x: torch.Tensor) -> None:
         """Take x into the range and set the parameters by it."""
@@ -269,12 +339,8 @@ class LearnableFakeQuantizer(FakeQuantizer):
         with torch.no_grad():
             super().observe(x)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x, observed if observing, and on the grid if simulating."""
-        if self.observer_enabled[0]:
-            self.observe(x)
-        if not self.fake_quant_enabled[0]:
-            return x
+    def simulate(self, x: torch.Tensor) -> torch.Tensor:
+        """X on the grid, differentiable by the parameters too."""
         self._return_to_the_grid()
         factor = (x.numel() / self.scale.numel() * self.grid.highest) ** -0.5
         s = self._against(_ScaledGradient.apply(self.scale, factor), x)

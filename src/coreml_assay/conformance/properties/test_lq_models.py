@@ -126,7 +126,9 @@ def test_finalized_weights_are_what_their_codes_stand_for(
     torch_subject: Subject, name: str
 ) -> None:
     lowest, highest = GRIDS[name]
-    for layer, weight in layer_weights(calibrated(torch_subject, name)).items():
+    weights = layer_weights(calibrated(torch_subject, name))
+    torch_subject.expect(bool(weights), "no buffers state any codes", "buffers", weights)
+    for layer, weight in weights.items():
         codes, scale, zero = weight.codes, weight.scale, weight.zero_point
         assert scale is not None
         torch_subject.expect(

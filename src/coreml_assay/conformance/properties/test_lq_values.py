@@ -75,16 +75,25 @@ def _expect_zero_point(subject: Subject, found: Array, position: float) -> None:
 
 
 @pytest.mark.clause("L.24")
+@pytest.mark.parametrize("scheme", ["symmetric", "affine"])
 @FEW
 @given(data=batches)
-def test_symmetric_activations(torch_subject: Subject, data: list[tuple[float, ...]]) -> None:
-    options = with_options(activation_observer="min_max")
+def test_the_grid_of_activations(
+    torch_subject: Subject, scheme: str, data: list[tuple[float, ...]]
+) -> None:
+    options = with_options(activation_observer="min_max", quantization_scheme=scheme)
     found = prepare(torch_subject, LINEAR, options, (1, 3))
     low, high = _observe(found, data, "min_max")
     parameters = found.activations()[0]
-    scale = max(max(-low, high) / 127.5, EPS)
+    if scheme == "symmetric":
+        scale = max(max(-low, high) / 127.5, EPS)
+        torch_subject.expect_equal(
+            parameters.zero_point.tolist(), [128], "the zero point of the input"
+        )
+    else:
+        scale = max((max(high, 0) - min(low, 0)) / 255, EPS)
+        _expect_zero_point(torch_subject, parameters.zero_point, -min(low, 0) / scale)
     _expect_scale(torch_subject, parameters.scale, scale, "the scale of the input")
-    torch_subject.expect_equal(parameters.zero_point.tolist(), [128], "the zero point of the input")
 
 
 NON_NEGATIVE = {

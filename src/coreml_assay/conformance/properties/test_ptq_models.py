@@ -45,6 +45,9 @@ def _expect_same(
         subject.expect_equal(found[name].values, weight.values, f"{name} of {what}")
 
 
+_PER_BLOCK = {"quantization_scale": "torch.float32", "zero_point": "torch.uint8"}
+
+
 @pytest.mark.clause("T.25")
 @pytest.mark.parametrize("kind", LAYERS)
 def test_buffers_belong_to_the_weights_module(torch_subject: Subject, kind: str) -> None:
@@ -57,6 +60,11 @@ def test_buffers_belong_to_the_weights_module(torch_subject: Subject, kind: str)
         for field in ("quantization_n_bits", "quantization_scale", "zero_point"):
             key = f"{owner}._COREML_/{name}/{field}"
             torch_subject.expect_equal(key in buffers, True, f"whether there is a buffer {key}")
+        rank = found.model.get_parameter(f"0.{parameter}").ndim
+        for field, dtype in _PER_BLOCK.items():
+            buffer = buffers[f"{owner}._COREML_/{name}/{field}"]
+            shown = buffer.ndim, str(buffer.dtype)
+            torch_subject.expect_equal(shown, (rank, dtype), f"rank and dtype of {field}")
         weight = found.weights[f"0.{parameter}"]
         torch_subject.expect_equal(weight.n_bits, 4, "quantization_n_bits")
         torch_subject.expect_equal(weight.compression_types, (3,), "compression_type")

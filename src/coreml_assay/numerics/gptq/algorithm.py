@@ -13,18 +13,19 @@ import torch
 
 from coreml_assay.numerics.gptq import kernel
 from coreml_assay.numerics.gptq.factor import Factor, factorize
+from coreml_assay.numerics.gptq.hessian import Hessian
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import plan
 from coreml_assay.numerics.gptq.spec import GPTQError, GPTQResult, GPTQSpec, is_finite
 from coreml_assay.numerics.gptq.sweep import inverse_blocks, sweep
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 
-_ROWS = 256  # in a slice, for the compiled kernel
+_ROWS = 512  # in a slice, for the compiled kernel
 _ROWS_WITHOUT_KERNEL = 1024  # where each operation of PyTorch on a column costs its start as well
 _LARGE_EXPONENT = 60  # weights below 2**60 overflow nowhere on the way
 
 
-def quantize(weight: torch.Tensor, hessian: torch.Tensor, spec: GPTQSpec) -> GPTQResult:
+def quantize(weight: torch.Tensor, hessian: torch.Tensor | Hessian, spec: GPTQSpec) -> GPTQResult:
     """Quantize a weight so that the layer's outputs change little.
 
     Lowers the loss tr((W - W') H (W - W')^T) greedily from column to column. The result has the
@@ -34,8 +35,8 @@ def quantize(weight: torch.Tensor, hessian: torch.Tensor, spec: GPTQSpec) -> GPT
 
     Args:
         weight: float32, shape (rows, columns). It is not changed.
-        hessian: float32, shape (columns, columns), symmetric, on the weight's device, as from
-            `Hessian.matrix`. It is not changed.
+        hessian: a `Hessian`, which takes least memory, or float32, shape (columns, columns),
+            symmetric, as from `Hessian.matrix`; on the weight's device. It is not changed.
         spec: how.
 
     Returns:
@@ -43,8 +44,11 @@ def quantize(weight: torch.Tensor, hessian: torch.Tensor, spec: GPTQSpec) -> GPT
 
     Raises:
         GPTQError: wrong shapes, dtypes or devices, NaN or infinities, a block size that does not
-            divide the columns, or a Hessian that no dampening makes positive definite.
+            divide the columns, or a Hessian that no dampening makes positive definite, or that
+            has seen no sample or overflows.
     """
+    if isinstance(hessian, Hessian):  # only what is in order has a lower triangle that is enough
+        hessian = hessian.matrix if spec.activation_order else hessian.lower
     _check(weight, hessian, spec)
     factor = factorize(hessian.detach(), spec.hessian_dampening, spec.activation_order)
     return quantize_with_factor(weight, factor, spec)

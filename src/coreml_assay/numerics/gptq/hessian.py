@@ -84,17 +84,28 @@ class Hessian:
                 raise GPTQError(f"calibration sample {self.samples + index} holds {kind}")
 
     @property
+    def lower(self) -> torch.Tensor:
+        """N / 2 times the lower triangle of H, which serves GPTQ as well; above it is anything.
+
+        Not a copy, so it changes with `update`.
+
+        Raises:
+            GPTQError: as `matrix`.
+        """
+        if not self.samples:
+            raise GPTQError("no calibration sample has been seen, so there is no Hessian")
+        if not torch.isfinite(self._sum.diagonal()).all():
+            raise GPTQError("the calibration inputs are too large: their squares overflow float32")
+        return self._sum
+
+    @property
     def matrix(self) -> torch.Tensor:
         """H, a new float32 tensor of shape (columns, columns), exactly symmetric.
 
         Raises:
             GPTQError: no sample has been seen, or the sums overflow float32.
         """
-        if not self.samples:
-            raise GPTQError("no calibration sample has been seen, so there is no Hessian")
-        matrix = self._sum * (2 / self.samples)
-        if not torch.isfinite(matrix.diagonal()).all():
-            raise GPTQError("the calibration inputs are too large: their squares overflow float32")
+        matrix = self.lower * (2 / self.samples)
         for start in range(0, self.columns, _TILE):
             stop = start + _TILE
             tile = matrix[start:stop, start:stop]

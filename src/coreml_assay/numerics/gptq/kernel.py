@@ -1,18 +1,20 @@
 """Rounding a group of columns with the compiled kernel, where there is one.
 
-Equals `sweep.round_columns` bit for bit.
+Equals `columns.round_columns` bit for bit.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import torch
 
 from coreml_assay.numerics import native
-from coreml_assay.numerics.gptq.parameters import Rounder
+from coreml_assay.numerics.gptq.columns import Columns
 
 _LANES = 64  # as in gptq.c
+_FLOAT, _INT32 = 4, 4  # bytes
 _SIZE, _ADDRESS = ctypes.c_size_t, ctypes.c_void_p
 _ARGUMENTS = (
     *(_SIZE, _SIZE, _ADDRESS, _ADDRESS, _ADDRESS, _SIZE, _ADDRESS, _ADDRESS, _ADDRESS),
@@ -29,43 +31,40 @@ def _kernel() -> native.Kernel | None:
     return native.kernel("gptq_round_columns", *_ARGUMENTS)
 
 
-def round_columns(
-    work: torch.Tensor,
-    original: torch.Tensor,
-    unit_lower: torch.Tensor,
-    scale: torch.Tensor,
-    zero: torch.Tensor,
-    block_of: torch.Tensor,
-    rounder: Rounder,
-    codes: torch.Tensor,
-) -> bool:
-    """As `sweep.round_columns`, if there is a kernel for the tensors' device.
+def rounding(columns: Columns) -> Callable[[int, int], None] | None:
+    """As `columns.round_columns` of these, if there is a kernel for the tensors' device.
 
-    All tensors are contiguous but ``unit_lower``, whose rows are.
-
-    Returns:
-        Whether it was done; if not, nothing was changed.
+    The tensors must stay alive and where they are.
     """
     kernel = _kernel()
-    if kernel is None or work.device.type != "cpu":
-        return False
-    columns, rows = work.shape
-    scratch = torch.empty(columns, _LANES)
-    levels, midpoints = rounder.levels, rounder.midpoints
-    kernel(
-        columns,
-        rows,
-        work.data_ptr(),
-        original.data_ptr(),
-        unit_lower.data_ptr(),
-        unit_lower.stride(0),
-        scale.data_ptr(),
-        zero.data_ptr(),
-        block_of.data_ptr(),
-        rounder.highest,
-        None if levels is None else levels.data_ptr(),
-        None if midpoints is None else midpoints.data_ptr(),
-        codes.data_ptr(),
-        scratch.data_ptr(),
-    )
-    return True
+    if kernel is None or columns.work.device.type != "cpu":
+        return None
+    rows, stride = columns.work.shape[1], columns.unit_lower.stride(0)
+    work, original = columns.work.data_ptr(), columns.original.data_ptr()
+    lower, block_of = columns.unit_lower.data_ptr(), columns.block_of.data_ptr()
+    scale, zero, codes = columns.scale.data_ptr(), columns.zero.data_ptr(), columns.codes.data_ptr()
+    levels, midpoints = columns.rounder.levels, columns.rounder.midpoints
+    level_values = None if levels is None else levels.data_ptr()
+    between_levels = None if midpoints is None else midpoints.data_ptr()
+    scratch = torch.empty(0)
+
+    def round_columns(start: int, stop: int) -> None:
+        first = start * rows
+        kernel(
+            stop - start,
+            rows,
+            work + _FLOAT * first,
+            original + _FLOAT * first,
+            lower + _FLOAT * start * (stride + 1),
+            stride,
+            scale,
+            zero,
+            block_of + _INT32 * start,
+            columns.rounder.highest,
+            level_values,
+            between_levels,
+            codes + first,
+            scratch.resize_((stop - start) * _LANES).data_ptr(),
+        )
+
+    return round_columns

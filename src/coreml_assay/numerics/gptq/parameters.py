@@ -51,15 +51,22 @@ class Rounder:
         levels = torch.tensor(_NORMAL_FLOAT[grid.bits], device=device)
         return cls(grid.highest, 0, levels, (levels[1:] + levels[:-1]) / 2)
 
-    def codes(self, w: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+    def codes(
+        self,
+        w: torch.Tensor,
+        scale: torch.Tensor,
+        zero: torch.Tensor,
+        out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """The nearest codes, still in float32.
 
         Evenly spaced: clip(round(w / scale) + zero, 0, highest), halves to even. Normal float: the
         nearest level of w / scale, the lower of two that are as near.
         """
+        ratio = torch.div(w, scale, out=out)
         if self.midpoints is not None:
-            return torch.bucketize(w / scale, self.midpoints).to(w.dtype)
-        return torch.div(w, scale).round_().add_(zero).clamp_(0, self.highest)
+            return ratio.copy_(torch.bucketize(ratio, self.midpoints))
+        return ratio.round_().add_(zero).clamp_(0, self.highest)
 
     def values(self, codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
         """What codes, in floating point, stand for."""

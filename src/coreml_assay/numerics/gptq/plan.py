@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+_GROUP = 32  # columns
+
 
 @attrs.frozen
 class Enter:
@@ -44,9 +46,11 @@ def plan(columns: int, group: int, block: int | None) -> list[Step]:
 
     Args:
         columns: how many there are.
-        group: how many are rounded one by one, at most.
+        group: how many are rounded one by one, at most; no more than 32 ever are, since products
+            are faster.
         block: how many share a scale that is chosen on entry; None where scales are known.
     """
+    group = min(group, _GROUP)
     if block is None:
         return list(_halve(_edges(0, columns, group), _round))
     entered = _edges(0, columns, block)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from coreml_assay.numerics.gptq import kernel
+from coreml_assay.numerics.gptq.columns import Columns, round_columns
 from coreml_assay.numerics.gptq.factor import Factor
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import Compensate, Enter, Round, Step
@@ -43,17 +44,25 @@ def sweep(
     size = columns // blocks
     ordered = original if order is None else original[order]
     work = ordered.clone()
-    codes = torch.empty(work.shape, dtype=torch.uint8, device=work.device)
-    scale, zero = work.new_empty(blocks, work.shape[1]), work.new_empty(blocks, work.shape[1])
     column_of = torch.arange(columns) if order is None else order.cpu()
-    block_of = (column_of // size).to(torch.int32)
+    parts = Columns(
+        work=work,
+        original=ordered,
+        unit_lower=factor.unit_lower,
+        scale=work.new_empty(blocks, work.shape[1]),
+        zero=work.new_empty(blocks, work.shape[1]),
+        block_of=(column_of // size).to(torch.int32),
+        rounder=rounder,
+        codes=torch.empty(work.shape, dtype=torch.uint8, device=work.device),
+    )
+    compiled = kernel.rounding(parts)
     shares = factor.diagonal.square()
     if order is not None:
         shares = torch.empty_like(shares).index_copy_(0, order, shares)
 
     def choose(block: torch.Tensor, start: int) -> None:
-        index = start // size
-        scale[index], zero[index] = _parameters(block, shares[start : start + size], spec, rounder)
+        found = _parameters(block, shares[start : start + size], spec, rounder)
+        parts.scale[start // size], parts.zero[start // size] = found
 
     if spec.scales_come_first:
         for start in range(0, columns, size):
@@ -64,29 +73,20 @@ def sweep(
                 part = slice(start, stop)
                 choose(_compensated(work[part], original[part], inverses[start // size]), start)
             case Round(start, stop):
-                part = slice(start, stop)
-                arguments = (
-                    work[part],
-                    ordered[part],
-                    factor.unit_lower[part, part],
-                    scale,
-                    zero,
-                    block_of[part],
-                    rounder,
-                    codes[part],
-                )
-                if not kernel.round_columns(*arguments):
-                    round_columns(*arguments)
+                if compiled is not None:
+                    compiled(start, stop)
+                else:
+                    round_columns(parts, start, stop)
             case Compensate(start, middle, stop):
                 lower = factor.unit_lower[middle:stop, start:middle]
                 work[middle:stop].addmm_(lower, work[start:middle])
 
-    result.scale[rows] = scale.t()
-    result.zero_point[rows] = zero.t()
+    result.scale[rows] = parts.scale.t()
+    result.zero_point[rows] = parts.zero.t()
     if order is None:
-        result.codes[rows] = codes.t()
+        result.codes[rows] = parts.codes.t()
     else:
-        result.codes[rows, order] = codes.t()
+        result.codes[rows, order] = parts.codes.t()
     blocked = (-1, blocks, size)
     rounder.values_into(
         result.weight[rows].view(blocked),
@@ -98,14 +98,11 @@ def sweep(
 
 def inverse_blocks(unit_lower: torch.Tensor, size: int) -> list[torch.Tensor]:
     """The inverses of the square blocks on the diagonal of a unit lower triangular matrix."""
-    inverses = []
-    for start in range(0, len(unit_lower), size):
-        block = unit_lower[start : start + size, start : start + size]
-        identity = torch.eye(size, device=block.device)
-        inverses.append(
-            torch.linalg.solve_triangular(block, identity, upper=False, unitriangular=True)
-        )
-    return inverses
+    starts = range(0, len(unit_lower), size)
+    blocks = torch.stack([unit_lower[at : at + size, at : at + size] for at in starts])
+    identity = torch.eye(size, device=blocks.device).expand_as(blocks)
+    inverses = torch.linalg.solve_triangular(blocks, identity, upper=False, unitriangular=True)
+    return list(inverses)
 
 
 def _compensated(
@@ -134,38 +131,3 @@ def _parameters(
     if spec.scale_search:
         scale = rounder.searched(block, scale, zero, shares)
     return scale, zero
-
-
-def round_columns(
-    work: torch.Tensor,
-    original: torch.Tensor,
-    unit_lower: torch.Tensor,
-    scale: torch.Tensor,
-    zero: torch.Tensor,
-    block_of: torch.Tensor,
-    rounder: Rounder,
-    codes: torch.Tensor,
-) -> None:
-    """Round columns one by one, each compensated for those before it.
-
-    Products and sums are rounded one by one too, in the order of the columns.
-
-    Args:
-        work: float32, shape (columns, rows), targets on entry; on return the errors.
-        original: float32, the same shape, the weights.
-        unit_lower: float32, shape (columns, columns), of `Factor`.
-        scale: float32, shape (blocks, rows).
-        zero: float32, the same shape.
-        block_of: int32, shape (columns,), the block of each column.
-        rounder: rounds to codes.
-        codes: uint8, shape (columns, rows), written.
-    """
-    product = torch.empty_like(work)
-    for index, block in enumerate(block_of.tolist()):
-        s, z = scale[block], zero[block]
-        q = rounder.codes(work[index], s, z)
-        codes[index] = q
-        error = torch.sub(original[index], rounder.values(q, s, z), out=work[index])
-        later = slice(index + 1, None)
-        torch.mul(unit_lower[later, index : index + 1], error, out=product[later])
-        work[later] += product[later]

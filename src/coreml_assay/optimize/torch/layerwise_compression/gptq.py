@@ -219,7 +219,7 @@ class GPTQ(LayerwiseCompressionAlgorithm):
         matrices = weight.float().flatten(1).chunk(len(self._hessians))
         spec = self._spec()
         results = [
-            quantize(matrix.contiguous(), hessian.matrix, spec)
+            quantize(matrix.contiguous(), hessian, spec)
             for matrix, hessian in zip(matrices, self._hessians, strict=True)
         ]
         if any(result.dampening_raised for result in results):

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from coreml_assay.numerics.fake_quantize import FakeQuantizerBase
+from coreml_assay.numerics import Grid
+from coreml_assay.numerics.fake_quantize import FakeQuantizer, FakeQuantizerBase, round_to_grid
 from coreml_assay.optimize.torch._metadata import register_quantization, register_version
 from coreml_assay.optimize.torch.quantization._trainable_layers import (
     TrainableLayer,
     plain_layer,
 )
+
+_CODES = Grid(8, signed=False, symmetric=False)
 
 
 class QuantizeDequantize(nn.Module):
@@ -30,8 +33,11 @@ class QuantizeDequantize(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """X on its grid."""
-        codes = torch.quantize_per_tensor(x, self.scale, self.zero_point, torch.quint8)
-        return codes.dequantize()
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+            codes = torch.quantize_per_tensor(x, self.scale, self.zero_point, torch.quint8)
+            return codes.dequantize()
+        # Computed as the converted program computes it, which what is traced here does not.
+        return round_to_grid(x, self.scale, self.zero_point, _CODES)
 
 
 def finalize(model: fx.GraphModule) -> None:
@@ -79,6 +85,17 @@ def _of_full_rank(
     if quantizer.channel_axis is not None:
         shape[quantizer.channel_axis] = -1
     return parameter.detach().clone().reshape(shape)
+
+
+def not_finite(model: fx.GraphModule) -> list[str]:
+    """Names of the fake quantizers, of weights too, that have observed NaN or infinities."""
+    return [
+        name
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, FakeQuantizer)
+        and module.has_parameters
+        and not module.activation_post_process.is_finite
+    ]
 
 
 def unobserved(model: fx.GraphModule) -> list[str]:

@@ -49,9 +49,9 @@ def fuse(traced: fx.GraphModule, weight_quantizer: WeightQuantizer) -> None:
             node.meta.update({key: each.meta[key] for key in ("val_is_float", "rank")})
             traced.graph.erase_node(each)
         made[name] = make_trainable(layer, bn, act, weight_quantizer(name, layer))
+    traced.delete_all_unused_submodules()  # before they are found inside what was made
     for name, trainable in made.items():
         _replace(traced, name, trainable)
-    traced.delete_all_unused_submodules()
     traced.graph.lint()
     traced.recompile()
 

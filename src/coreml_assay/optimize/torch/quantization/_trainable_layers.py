@@ -30,6 +30,15 @@ class TrainableLayer(nn.Module):
     bn: nn.Module | None
     act: nn.Module | None
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *others: Any, **named: Any
+    ) -> None:
+        # coremltools has the layer of a layer with an activation in a module of its own.
+        for inner in (f"{prefix}conv.", f"{prefix}linear."):
+            for key in [key for key in state_dict if key.startswith(inner)]:
+                state_dict[prefix + key.removeprefix(inner)] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *others, **named)
+
     def compute(self, x: torch.Tensor, weight: torch.Tensor, bias: Any, *args: Any) -> torch.Tensor:
         """The layer's output with another weight and bias."""
         raise NotImplementedError
@@ -55,24 +64,24 @@ class TrainableLayer(nn.Module):
 
         Source: arXiv 1806.08342, section 3.2.2, with the batch's statistics undone by division.
         """
-        factor = self._factor()
-        # A channel that batch norm multiplies by zero is computed as if it multiplied by one.
-        divisor = torch.where(factor == 0, torch.ones_like(factor), factor)
-        weight = self._simulated(self.weight * self._along_weight(divisor))
         quantizer = self.weight_fake_quant
-        if quantizer is None or not quantizer.fake_quant_enabled[0]:
-            y = self.compute(x, self.weight, self.bias)  # nothing was rounded
-        else:
+        if quantizer is None:
+            return self.bn(self.compute(x, self.weight, self.bias))  # type: ignore[misc]
+        bn: Any = self.bn
+        if quantizer.observer_enabled[0]:
+            # By another formula than what is rounded, as in coremltools; the last bit differs.
+            observed = _without_zeros(bn.weight / torch.sqrt(bn.running_var + bn.eps))
+            quantizer.observe(self.weight * self._along_weight(observed))
+        if quantizer.fake_quant_enabled[0]:
+            divisor = _without_zeros(bn.weight * torch.rsqrt(bn.running_var + bn.eps))
+            weight = quantizer.simulate(self.weight * self._along_weight(divisor))
             y = self.compute(x, weight, None)
             y = y / self._along_output(divisor, y)
             if self.bias is not None:
                 y = y + self._along_output(self.bias, y)
-        return self.bn(y)  # type: ignore[misc]
-
-    def _factor(self) -> torch.Tensor:
-        bn: Any = self.bn
-        factor: torch.Tensor = bn.weight / torch.sqrt(bn.running_var + bn.eps)
-        return factor
+        else:
+            y = self.compute(x, self.weight, self.bias)
+        return bn(y)
 
     def _along_weight(self, channels: torch.Tensor) -> torch.Tensor:
         shape = [1] * self.weight.ndim
@@ -102,6 +111,11 @@ class TrainableLayer(nn.Module):
         centred = (0 if bias is None else bias) - bn.running_mean
         folded: torch.Tensor = (centred * self._folded_factor() + bn.bias).detach()
         return folded
+
+
+def _without_zeros(factor: torch.Tensor) -> torch.Tensor:
+    """One for each zero: a channel multiplied by zero is computed as if multiplied by one."""
+    return torch.where(factor == 0, torch.ones_like(factor), factor)
 
 
 class _Conv(TrainableLayer):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import math
-import types
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -30,7 +29,8 @@ from coreml_assay.numerics.fake_quantize import (
 from coreml_assay.optimize.torch._layers import keys_without_layer
 from coreml_assay.optimize.torch.base_model_optimizer import BaseModelOptimizer, Report
 from coreml_assay.optimize.torch.quantization import _fake_quantizers
-from coreml_assay.optimize.torch.quantization._finalize import finalize, unobserved
+from coreml_assay.optimize.torch.quantization._attributes import keep_attributes
+from coreml_assay.optimize.torch.quantization._finalize import finalize, not_finite, unobserved
 from coreml_assay.optimize.torch.quantization._fusion import fuse
 from coreml_assay.optimize.torch.quantization._linear_config import (
     LinearQuantizerConfig,
@@ -95,7 +95,7 @@ class LinearQuantizer(BaseModelOptimizer):
         place(prepared, lambda node: self._config_of(node, layer_configs))
         prepared.train()
         self._schedule = Schedule.of(prepared)
-        self._keep_attributes(given, prepared)
+        keep_attributes(self._config.preserved_attributes, given, prepared)
         if inplace:
             prepared = _become(given, prepared)
         self._model = prepared
@@ -120,19 +120,6 @@ class LinearQuantizer(BaseModelOptimizer):
             milestones=self._config.default.milestones,
         )
 
-    def _keep_attributes(self, source: nn.Module, target: nn.Module) -> None:
-        """Copy preserved attributes from a model to what was made of it."""
-        for name in self._config.preserved_attributes:
-            if not hasattr(source, name):
-                raise ValueError(f"preserved_attributes: the model has no attribute {name!r}")
-            described = getattr(type(source), name, None)
-            if isinstance(described, property):
-                setattr(type(target), name, described)
-            elif isinstance(found := getattr(source, name), types.MethodType):
-                setattr(target, name, types.MethodType(found.__func__, target))
-            elif name not in target.__dict__.get("_modules", {}):
-                setattr(target, name, found)
-
     def step(self) -> None:
         """Count a step of training, and switch what has its milestone at it."""
         if self._schedule is None:
@@ -156,7 +143,7 @@ class LinearQuantizer(BaseModelOptimizer):
             warning.
 
         Raises:
-            ValueError: with ``unobserved_is_error``.
+            ValueError: with ``unobserved_is_error``; or NaN or infinities were observed.
         """
         model = self._model if model is None else model
         if self._schedule is None:
@@ -164,6 +151,11 @@ class LinearQuantizer(BaseModelOptimizer):
             return model
         if self._is_finalized and model is self._model:
             return model if inplace else copy.deepcopy(model)
+        if names := not_finite(model):
+            raise ValueError(
+                f"{', '.join(names)} observed NaN or infinite values, which no scale can hold: "
+                "look for them in the data and in the model's weights, and prepare it anew"
+            )
         if names := unobserved(model):
             message = _complaint(names)
             if unobserved_is_error:
@@ -173,8 +165,6 @@ class LinearQuantizer(BaseModelOptimizer):
         finalize(finalized)
         if inplace:
             self._model, self._is_finalized = finalized, True
-        else:
-            self._keep_attributes(model, finalized)
         return finalized
 
     def report(self) -> Report:
