@@ -32,6 +32,8 @@ class Network:
 
     params = (["cnn", "transformer"], ["evaluator", "torch", "onnxruntime"])
     param_names = ("network", "runs")
+    rounds = 1
+    repeat = (3, 10, 1.0)
 
     def setup(self, network, runs):
         torch.manual_seed(0)

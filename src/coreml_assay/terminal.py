@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -120,8 +121,9 @@ def show_times(console: Console, record: TimeRecord, verdict: Verdict, path: Pat
     _show_reasons(console, verdict)
     console.print(f"record: {escape(str(path))}", soft_wrap=True)
     if record.interrupted:
-        console.print("interrupted; what was measured until then is kept")
-    _show_headline(console, verdict)
+        console.print("[bold red]Interrupted: what was measured until then is kept[/bold red]")
+    else:
+        _show_headline(console, verdict)
 
 
 def _show_reasons(console: Console, verdict: Verdict) -> None:
@@ -155,8 +157,9 @@ def _times_cells(found: Comparison) -> list[str]:
     if found.interval is None or found.before is None or found.after is None:
         return [""] * 4
     times = [f"{1000 * seconds:.3g}" for seconds in (found.before, found.after)]
-    low, high = (f"{end:.3g}" for end in (found.interval.low, found.interval.high))
-    return [*times, f"{found.interval.ratio:.3g}", f"{low}-{high}"]
+    low, high = found.interval.low, found.interval.high
+    interval = f"{low:.3g}-{high:.3g}" if math.isfinite(high) else "none yet"
+    return [*times, f"{found.interval.ratio:.3g}", interval]
 
 
 def _suites_table(suites: tuple[SuiteRun, ...]) -> Table:

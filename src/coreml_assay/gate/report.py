@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from coreml_assay.files import write_bytes
-from coreml_assay.gate import latency, summary, tables, words
+from coreml_assay.gate import latency, plots, summary, tables, words
 from coreml_assay.gate.absolute import unexplained
 from coreml_assay.gate.outputs import loses, snr_words
 from coreml_assay.gate.tolerances import TOLERANCES
@@ -111,6 +111,7 @@ def _environment() -> jinja2.Environment:
         snr_words=snr_words,
         loses=loses,
         size=words.size,
+        plot=plots.signal_to_noise,
         unexplained=unexplained,
     )
     environment.globals["NOT_MEASURED"] = words.NOT_MEASURED

@@ -6,6 +6,8 @@ print here, and escaped by whoever knows the format it goes into.
 
 from __future__ import annotations
 
+import math
+
 from coreml_assay.timing.intervals import Interval
 
 NOT_MEASURED = "not measured"
@@ -83,4 +85,6 @@ def metric(value: float | None) -> str:
 
 def ratio_words(interval: Interval) -> str:
     """A ratio with its interval: "1.15 (1.12 to 1.18) times"."""
+    if not math.isfinite(interval.high):
+        return f"{interval.ratio:.3g} (too few pairs for an interval) times"
     return f"{interval.ratio:.3g} ({interval.low:.3g} to {interval.high:.3g}) times"
