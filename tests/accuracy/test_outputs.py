@@ -11,6 +11,7 @@ from coreml_assay.accuracy.configurations import CONFIGURATIONS, configurations_
 from coreml_assay.accuracy.known import KNOWN_LOSSES, known_loss
 from coreml_assay.accuracy.outputs import measure_case
 from coreml_assay.accuracy.sensitivity import sensitivities
+from coreml_assay.conformance.registry import load_deviations
 from coreml_assay.gate.outputs import accuracy_reasons
 from coreml_assay.gate.tolerances import METRICS
 from coreml_assay.implementations import load_implementation
@@ -118,6 +119,13 @@ def test_known_losses_are_bound_to_version_model_and_configuration():
     assert not known_loss("coremltools", "9.0", "digits CNN", "W8A8")
     names = {each.name for each in CONFIGURATIONS}
     assert all(set(each.configurations) <= names for each in KNOWN_LOSSES)
+
+
+def test_known_losses_come_from_deviations_of_the_same_versions():
+    deviations = {deviation.id: deviation for deviation in load_deviations()}
+    for each in KNOWN_LOSSES:
+        cause = deviations[each.deviation]
+        assert (cause.implementation, cause.versions) == (each.implementation, each.versions)
 
 
 def measured(name):

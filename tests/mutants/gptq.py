@@ -134,6 +134,17 @@ class IgnoresGroups(Mutant):
     faults = {"optimize.torch.layerwise_compression.gptq.groups_of": lambda layer: 1}
 
 
+class TakesPatchesInAnotherOrder(Mutant):
+    violates = "G.16"
+
+    @staticmethod
+    def _places_first(layer, inputs):
+        columns, channels = _input_columns(layer, inputs), layer.weight.shape[1]
+        return columns.unflatten(2, (channels, -1)).transpose(2, 3).flatten(2)
+
+    faults = {"optimize.torch.layerwise_compression.gptq.input_columns": _places_first}
+
+
 class KeepsTheLastSamplesArguments(Mutant):
     violates = "G.18"
 

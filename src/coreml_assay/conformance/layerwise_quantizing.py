@@ -6,9 +6,11 @@ was run.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import coremltools as ct
 import numpy as np
 
 from coreml_assay.conformance.subject import HEADER, Subject, literal
@@ -19,9 +21,11 @@ from coreml_assay.conformance.torch_quantizing import (
     build,
     listening,
     python_of,
+    torch,
 )
 from coreml_assay.implementations import Unsupported
 from coreml_assay.implementations.torch_models import TorchWeight, torch_weights
+from coreml_assay.mil.stored import stored_weights
 from coreml_assay.numerics import QuantizationParameters, QuantizedWeight, dequantize
 from coreml_assay.numerics.blocks import Array, split_shape, spread
 
@@ -114,6 +118,33 @@ def expect_compressed(subject: Subject, found: Compressed, name: str) -> TorchWe
     weight = found.weights[name]
     subject.expect(weight.is_quantized, f"{name} is not quantized", "a scale", None)
     return weight
+
+
+def expect_converted(
+    subject: Subject, found: Compressed, shape: tuple[int, ...], target: str
+) -> None:
+    """Fail unless the converted model holds exactly the first layer's weight.
+
+    Args:
+        subject: the implementation.
+        found: what was compressed.
+        shape: of the model's input.
+        target: the deployment target's name.
+    """
+    with subject.recording(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's tracer and coremltools warn about each other
+        program: Any = ct.convert(
+            torch.jit.trace(found.model.eval(), torch.zeros(shape)),
+            inputs=[ct.TensorType(shape=shape)],
+            minimum_deployment_target=ct.target[target],
+            convert_to="milinternal",
+            compute_precision=ct.precision.FLOAT32,
+        )
+        stored = [each for each in stored_weights(program).values() if each.op_type != "const"]
+    weight = found.weights["0.weight"].values
+    # Values of a palettized weight's look-up table are compressed on their own, too.
+    converted = next((each.values for each in stored if each.values.shape == weight.shape), None)
+    subject.expect_equal(converted, weight, "the compressed weight in the program")
 
 
 def zero_points(weight: TorchWeight) -> Array:

@@ -125,7 +125,7 @@ GPTQ_UNSATURATED = 0.5
 GPTQ_GAIN = 0.8
 """The share of rounding's loss that compensation leaves at most, on inputs that correlate.
 
-On the layer in use it leaves from 0.41 of it, in activation order, to 0.51.
+On the layers in use it leaves 0.14 to 0.66 of it.
 """
 
 FLOAT32_MODEL = 1e-5

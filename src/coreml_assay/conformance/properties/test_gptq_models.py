@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import coremltools as ct
 import numpy as np
 import pytest
 
 from coreml_assay.conformance.layerwise_quantizing import (
     compress,
     expect_compressed,
+    expect_converted,
     gptq,
     linear,
     namespace,
@@ -23,7 +23,6 @@ from coreml_assay.conformance.layerwise_quantizing import (
 )
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.torch_quantizing import expect_left, expect_quantized, torch
-from coreml_assay.mil.stored import stored_weights
 
 TWO = "model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8))"
 DATA = "[torch.rand(3, 8) for _ in range(4)]"
@@ -127,29 +126,6 @@ def test_a_layer_whose_channels_a_block_does_not_divide_is_left(
     expect_left(torch_subject, found, "0.weight")
 
 
-@pytest.mark.clause("G.16")
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        ("Conv2d(8, 6, 3)", (2, 8, 5, 5)),
-        ("Conv2d(8, 6, 3, stride=2, padding=1, dilation=2)", (2, 8, 9, 9)),
-        ("Conv2d(8, 6, 3, groups=2)", (2, 8, 5, 5)),
-        ("Conv2d(8, 8, 3, groups=8)", (2, 8, 5, 5)),
-        ("Conv2d(8, 6, 3, padding='same')", (2, 8, 5, 5)),
-        ("Linear(8, 6)", (3, 8)),
-        ("Linear(8, 6)", (2, 3, 8)),
-        ("Linear(8, 6)", (2, 3, 4, 8)),
-    ],
-    ids=str,
-)
-def test_layers_that_are_quantized(torch_subject: Subject, layer: str, shape: Any) -> None:
-    source = f"model = torch.nn.Sequential(torch.nn.{layer})"
-    data = f"[torch.rand{shape} for _ in range(3)]"
-    found = compress(torch_subject, source, gptq(weight_dtype="uint8"), data)
-    expect_quantized(torch_subject, found.weights, "0.weight")
-    expect_left(torch_subject, found, "0.bias")
-
-
 @pytest.mark.clause("G.17")
 @pytest.mark.parametrize("inplace", [True, False])
 @pytest.mark.parametrize("layers", ["['2']", "['[2-9]']", "[model[2]]"])
@@ -232,30 +208,35 @@ def test_metadata(torch_subject: Subject) -> None:
 
 @pytest.mark.clause("G.22")
 @pytest.mark.parametrize(
-    ("dtype", "scheme"), [("uint4", "symmetric"), ("uint4", "affine"), ("uint8", "affine")]
+    ("dtype", "scheme", "block_size", "target"),
+    [
+        ("uint8", "symmetric", None, "iOS17"),
+        ("uint8", "affine", None, "iOS17"),
+        ("uint4", "symmetric", 4, "iOS18"),
+        ("uint4", "affine", 4, "iOS18"),
+        ("uint8", "affine", 4, "iOS18"),
+    ],
 )
 def test_conversion_holds_exactly_the_weights(
-    torch_subject: Subject, dtype: str, scheme: str
+    torch_subject: Subject, dtype: str, scheme: str, block_size: int | None, target: str
 ) -> None:
     config = gptq(
-        weight_dtype=dtype, quantization_scheme=scheme, granularity="per_block", block_size=4
+        weight_dtype=dtype,
+        quantization_scheme=scheme,
+        granularity="per_block" if block_size else "per_channel",
+        block_size=block_size,
     )
-    source = linear(random_weight(6, 8))
     data = samples_of(random_data(20, 8))
-    found = compress(torch_subject, source, config, data)
-    with torch_subject.recording(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's tracer and coremltools warn about each other
-        program: Any = ct.convert(
-            torch.jit.trace(found.model.eval(), torch.zeros(1, 8)),
-            inputs=[ct.TensorType(shape=(1, 8))],
-            minimum_deployment_target=ct.target.iOS18,
-            convert_to="milinternal",
-            compute_precision=ct.precision.FLOAT32,
-        )
-        converted = stored_weights(program)
-    torch_subject.expect_equal(
-        converted["0.weight"].values, found.weights["0.weight"].values, "the weight in the program"
-    )
+    found = compress(torch_subject, linear(random_weight(6, 8)), config, data)
+    expect_converted(torch_subject, found, (1, 8), target)
+
+
+@pytest.mark.clause("G.4", "G.22")
+def test_conversion_of_normal_float(torch_subject: Subject) -> None:
+    config = gptq(weight_dtype="uint4", enable_normal_float=True)
+    data = samples_of(random_data(20, 8))
+    found = compress(torch_subject, linear(random_weight(6, 8)), config, data)
+    expect_converted(torch_subject, found, (1, 8), "iOS18")
 
 
 @pytest.mark.clause("G.23")
