@@ -76,7 +76,7 @@ TIME_RATIO = Tolerance(
 )
 
 LATENCY_RATIO = Tolerance(
-    figure="latency on a device, times the baseline's",
+    figure="latency of a prediction, times the baseline's, beyond what the sentinel is slower",
     value=1.05,
     unit="times",
     reason=(
