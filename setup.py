@@ -33,7 +33,7 @@ setup(
             "coreml_assay.numerics.native._kernels",
             sources=sorted(str(path) for path in FOLDER.glob("*.c")),
             depends=sorted(str(path) for path in FOLDER.glob("*.h")),
-            optional=True,  # without a C compiler numpy and torch do the work
+            optional=True,  # without a C compiler PyTorch does the work
         )
     ],
     cmdclass={"build_ext": BuildKernels},

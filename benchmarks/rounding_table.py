@@ -20,7 +20,7 @@ from coreml_assay.implementations import load_implementation
 from coreml_assay.implementations.protocol import WeightSpec
 from coreml_assay.numerics import Grid, native, per_block, per_channel, round_to_nearest
 
-REPETITIONS = 3
+REPETITIONS = 5
 CASES = {
     "int8 per channel": WeightSpec(Grid(8, signed=True, symmetric=True), per_channel(2, 0)),
     "int4 block 32": WeightSpec(Grid(4, signed=True, symmetric=True), per_block(2, 0, 1, 32)),
@@ -56,7 +56,7 @@ def contestants(weight, spec):
     def ours():
         return round_to_nearest(weight, spec.grid, spec.block_shape)
 
-    def with_numpy():
+    def with_torch():
         os.environ[native.VARIABLE] = "0"
         try:
             return ours()
@@ -65,7 +65,7 @@ def contestants(weight, spec):
 
     return {
         "coremltools": lambda: coremltools.quantize_weight(weight, spec),
-        "numpy": with_numpy,
+        "torch": with_torch,
         native.active(): ours,
         "reused": lambda: round_to_nearest(weight, spec.grid, spec.block_shape, reused),
         "copy": weight.copy,

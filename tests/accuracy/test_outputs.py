@@ -11,6 +11,7 @@ from coreml_assay.accuracy.configurations import CONFIGURATIONS, configurations_
 from coreml_assay.accuracy.known import KNOWN_LOSSES, known_loss
 from coreml_assay.accuracy.outputs import measure_case
 from coreml_assay.accuracy.sensitivity import sensitivities
+from coreml_assay.conformance.registry import load_deviations
 from coreml_assay.gate.outputs import accuracy_reasons
 from coreml_assay.gate.tolerances import METRICS
 from coreml_assay.implementations import load_implementation
@@ -101,6 +102,15 @@ def test_a_faint_sample_is_calibrated_with_only_where_there_is_one():
     assert any(each.faint_last for each in configurations_for(case(faint={})))
 
 
+def test_activations_are_quantized_only_where_a_case_is_meant_for_it():
+    found = configurations_for(case(activations=False))
+    assert [each.name for each in found] == [
+        "int8 per channel",
+        "int4 per channel",
+        "int4 per block 8",
+    ]
+
+
 def test_what_is_missing_is_named_with_the_command_that_installs_it():
     absent = Requirement("no-such-package", "1.0"), Requirement("no-such-other")
     assert BuiltIn("x", (*absent, Requirement("numpy")), None).missing == [
@@ -118,6 +128,13 @@ def test_known_losses_are_bound_to_version_model_and_configuration():
     assert not known_loss("coremltools", "9.0", "digits CNN", "W8A8")
     names = {each.name for each in CONFIGURATIONS}
     assert all(set(each.configurations) <= names for each in KNOWN_LOSSES)
+
+
+def test_known_losses_come_from_deviations_of_the_same_versions():
+    deviations = {deviation.id: deviation for deviation in load_deviations()}
+    for each in KNOWN_LOSSES:
+        cause = deviations[each.deviation]
+        assert (cause.implementation, cause.versions) == (each.implementation, each.versions)
 
 
 def measured(name):
@@ -147,7 +164,8 @@ def test_digits_keep_their_accuracy_and_a_faint_last_sample_costs_coremltools_it
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "decibels_at_w8a8"), [("crepe", 30), ("basic-pitch", 4), ("faces", 18)]
+    ("name", "decibels_at_w8a8"),
+    [("crepe", 30), ("basic-pitch", 4), ("faces", 18)],
 )
 def test_published_models_keep_their_accuracy(name, decibels_at_w8a8):
     runs = measured(name)
@@ -155,3 +173,14 @@ def test_published_models_keep_their_accuracy(name, decibels_at_w8a8):
         runs["int8 per channel", "coremltools"].outputs
     )
     assert decibels(runs["W8A8", "reference"]) > decibels_at_w8a8
+
+
+@pytest.mark.slow
+def test_a_sentence_encoder_keeps_its_accuracy_with_quantized_weights():
+    runs = measured("sentences")
+    found = {name: run for (name, by), run in runs.items() if by == "reference"}
+    assert found["int8 per channel"].float_score > 0.9
+    assert decibels(found["int8 per channel"]) > 28
+    assert decibels(found["int4 per block 8"]) > decibels(found["int4 per channel"]) + 3
+    for name, run in found.items():
+        assert run.outputs == runs[name, "coremltools"].outputs

@@ -103,7 +103,12 @@ class TestClauses:
 
     def test_a_clause_that_only_a_check_names_is_visible(self) -> None:
         text = page(record(suites=(suite(check(clauses=("X.9",))),))).text
-        assert "X.9 This clause is not in the list of clauses. ✓ pass 1" in text
+        assert "X.9 This clause is not in the list of clauses. 1 property ✓ pass 1" in text
+
+    def test_each_check_of_a_clause_counts_once_under_its_kind(self) -> None:
+        golden = check(check="goldens/test_a.py::test_b", kind="golden")
+        text = page(record(suites=(suite(check(), golden), suite(check(), golden)))).text
+        assert "1 golden, 1 property" in text
 
 
 class TestFindings:
@@ -188,6 +193,11 @@ class TestFigures:
         text = page(record(suites=(), agreements=(), models=()), clauses=()).text
         for section in ("Checks", "Failures", "Deviations", "Models", "Agreement", "Metrics"):
             assert f"{section} not measured" in text
+
+    def test_without_the_suite_no_clause_is_called_unchecked(self) -> None:
+        text = page(record(suites=())).text
+        assert "Clauses not measured" in text
+        assert "no check names this clause" not in text
 
     def test_a_run_that_failed_or_does_not_reload_says_so(self) -> None:
         runs = (model(error="no such op"), model(target="iOS17", reloads=False))

@@ -10,6 +10,7 @@ import pytest
 from factories import check, model, record, suite
 from hypothesis import given
 from hypothesis import strategies as st
+from test_accuracy_gate import run as accuracy
 
 from coreml_assay.gate import Kind, Reason, Status, Verdict, judge, junit_xml, markdown
 from coreml_assay.records import Outcome
@@ -51,6 +52,27 @@ class TestMarkdown:
             "| basic-pitch 0.4.0 nmp | int4 per block 32 | coremltools 9.0 | 800 kB → 210 kB "
             "| 2 of 3 | 21.5 dB | 0.500 steps |"
         ) in markdown(RECORD, VERDICT)
+
+    def test_an_accuracy_run_is_a_row(self) -> None:
+        known = accuracy(score=0.1, known="the last sample", implementation="coremltools")
+        broken = accuracy(configuration="W4A8", error="no | such", outputs=(), score=None)
+        text = markdown(record(accuracy=(accuracy(), known, broken)), VERDICT)
+        assert (
+            "### Accuracy: digits CNN\n\n540 digits; digits told right, float model: 0.990" in text
+        )
+        for row in (
+            "| configuration | implementation | size | SNR, worst output | digits told right |",
+            "| W8A8 | reference 1.0 | 60 kB | 40.0 dB | 0.985 |",
+            "| W8A8 | coremltools 1.0 | 60 kB | 40.0 dB | 0.100 (known: the last sample) |",
+            "| W4A8 | reference 1.0 | error: no &#124; such |  |  |",
+        ):
+            assert row in text.splitlines()
+
+    def test_a_model_without_a_task_has_no_score(self) -> None:
+        bare = accuracy(metric=None, float_score=None, score=None)
+        text = markdown(record(accuracy=(bare,)), VERDICT)
+        assert "\n540 digits\n" in text
+        assert "| W8A8 | reference 1.0 | 60 kB | 40.0 dB | not measured |" in text.splitlines()
 
     def test_what_was_not_measured_is_no_number(self) -> None:
         bare = model(

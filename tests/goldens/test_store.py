@@ -67,7 +67,7 @@ def test_each_area_can_be_made_and_read():
 
 def test_an_unknown_area_is_named_with_those_that_are_known(folder):
     edit_manifest(folder, area="wings")
-    assert "of the unknown area 'wings'; known are weights, linear" in refused(folder, None)
+    assert "of the unknown area 'wings'; known are weights, activ" in refused(folder, None)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, ARRAYS, CASES])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -82,15 +82,18 @@ class _Torch:
 
 
 class _CoreML:
-    """optimize.coreml, its functions run with the fault at work."""
+    """optimize.coreml, or a module of it; its functions run with the fault at work."""
 
-    def __init__(self, mutant: Mutant) -> None:
+    def __init__(self, mutant: Mutant, module: ModuleType = coreml) -> None:
         self._mutant = mutant
+        self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(coreml, name)
+        found = getattr(self._module, name)
         if isinstance(found, type):
             return found
+        if isinstance(found, ModuleType):
+            return _CoreML(self._mutant, found)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._mutant.at_work():

@@ -6,15 +6,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from coreml_assay.conformance.strategies import GRIDS, ordinary_floats
-from coreml_assay.numerics import Grid, choose_qparams, native, quantize, round_to_nearest
+from coreml_assay.numerics import Grid, choose_qparams, compiled, native, quantize, round_to_nearest
 from coreml_assay.numerics import rounding as module
 
-PATHS = ("0", *native.available())  # numpy, and the kernels of every instruction set here
+PATHS = ("0", *native.available())  # PyTorch, and the kernels of every instruction set here
 
 
 @st.composite
@@ -37,28 +38,43 @@ def cases(draw):
 
 @settings(deadline=None, max_examples=300)
 @pytest.mark.parametrize("path", PATHS)
-@given(case=cases(), grid=st.sampled_from(GRIDS), slice_bytes=st.sampled_from([1, 7, 64, 1 << 20]))
-@example(case=(np.ones((1, 1, 6, 2), np.float16), (0, 0, 3, 0)), grid=GRIDS[0], slice_bytes=1)
+@given(
+    case=cases(),
+    grid=st.sampled_from(GRIDS),
+    slice_bytes=st.sampled_from([1, 7, 64, 1 << 20]),
+    threads=st.sampled_from([1, 3]),
+)
+@example(
+    case=(np.ones((1, 1, 6, 2), np.float16), (0, 0, 3, 0)),
+    grid=GRIDS[0],
+    slice_bytes=1,
+    threads=1,
+)
 @example(
     case=(np.array([127, 0.5, 1.5, -0.5, -1.5], np.float16), (0,)),
     grid=Grid(8, True, True),
     slice_bytes=4,
+    threads=1,
 )  # ties
 @example(
     case=(np.array([6, -9, 0.5, 1.5, -2.5], np.float32), (0,)),
     grid=Grid(4, True, False),
     slice_bytes=4,
+    threads=1,
 )
 @example(
     case=(np.zeros((2, 2), np.float32), (1, 0)),
     grid=Grid(8, signed=False, symmetric=True),
     slice_bytes=1,
+    threads=1,
 )
-def test_equals_the_oracle_in_the_weights_dtype_bit_for_bit(path, case, grid, slice_bytes):
+def test_equals_the_oracle_in_the_weights_dtype_bit_for_bit(path, case, grid, slice_bytes, threads):
     weight, block_shape = case
     before = weight.copy()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_SLICE_BYTES", slice_bytes)
+        patch.setattr(compiled, "_WORTH_A_THREAD", 1)
+        patch.setattr(torch, "get_num_threads", lambda: threads)
         patch.setenv(native.VARIABLE, path)
         found = round_to_nearest(weight, grid, block_shape)
     expected = choose_qparams(weight, grid, block_shape, weight.dtype)
@@ -76,18 +92,28 @@ def assert_same_bits(found, expected):
     assert found.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("layout", ["transposed", "reversed", "strided", "read-only"])
-def test_the_memory_layout_does_not_matter(layout):
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("layout", ["transposed", "reversed", "strided", "field", "read-only"])
+def test_the_memory_layout_does_not_matter(monkeypatch, layout, path):
+    monkeypatch.setenv(native.VARIABLE, path)
     weight = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
     same = {
         "transposed": lambda w: np.asfortranarray(w),
         "reversed": lambda w: w[::-1].copy()[::-1],
         "strided": lambda w: np.repeat(w, 2, axis=1)[:, ::2],
+        "field": lambda w: field_of_records(w),
         "read-only": lambda w: np.frombuffer(w.tobytes(), w.dtype).reshape(w.shape),
     }[layout](weight)
     expected = round_to_nearest(weight, GRIDS[-1], (1, 4))
     for found, want in zip(round_to_nearest(same, GRIDS[-1], (1, 4)), expected, strict=True):
         assert_same_bits(np.ascontiguousarray(found), want)
+
+
+def field_of_records(weight):
+    """The same numbers, each followed by a byte of something else."""
+    records = np.zeros(weight.shape, [("number", weight.dtype), ("other", np.int8)])
+    records["number"] = weight
+    return records["number"]
 
 
 def test_slices_cover_every_row_once(monkeypatch):
@@ -114,11 +140,22 @@ def test_a_row_too_long_for_a_slice_is_cut(monkeypatch):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize(
-    ("shape", "blocks"), [((3, 700), (1, 0)), ((96, 300), (32, 1)), ((9, 64), (1, 32))]
+    ("shape", "blocks"),
+    [
+        ((3, 700), (1, 0)),
+        ((6, 2000), (1, 0)),
+        ((96, 300), (32, 1)),
+        ((9, 2400), (1, 32)),
+        ((9, 64), (1, 16)),
+        ((9, 64), (3, 8)),
+        ((9, 60), (1, 12)),
+    ],
 )
 def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, shape, blocks):
     monkeypatch.setenv(native.VARIABLE, path)
     weight = np.random.default_rng(1).standard_normal(shape).astype(dtype)
+    weight[0] = 0
+    weight[1] *= np.finfo(dtype).tiny
     for grid in GRIDS:
         found = round_to_nearest(weight, grid, blocks)
         expected = choose_qparams(weight, grid, blocks, dtype)
@@ -134,3 +171,34 @@ def test_a_result_is_written_into_what_is_given():
     assert_same_bits(found.codes, round_to_nearest(weight, GRIDS[0], (1, 0)).codes)
     with pytest.raises(ValueError, match=r"out\.codes must have shape"):
         round_to_nearest(weight[:2], GRIDS[0], (1, 0), out)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("layout", [(5, 2, 3, 4), (1, 1, 6, 4), (1, 3, 2, 1), (2, 1, 1, 8)])
+def test_threads_share_every_block_once(layout, threads):
+    n0, b0, n1, b1 = layout
+    elements = np.arange(n0 * b0 * n1 * b1).reshape(layout)
+    blocks = np.arange(n0 * n1).reshape(n0, n1)
+    seen = []
+    for part in compiled._parts(layout, threads):
+        m0, _, m1, _ = part.layout
+        i, j = np.argwhere(blocks == part.block)[0]
+        assert elements[i, 0, j, 0] == part.element
+        seen.append(blocks[i : i + m0, j : j + m1])
+    np.testing.assert_array_equal(np.concatenate([each.ravel() for each in seen]), blocks.ravel())
+    assert len(seen) <= threads
+
+
+def test_a_large_weight_is_rounded_on_as_many_threads_as_pytorch_may_use(monkeypatch):
+    weight = np.random.default_rng(3).standard_normal((3, 1 << 20)).astype(np.float32)
+    used = []
+    real = compiled._parts
+    monkeypatch.setattr(compiled, "_parts", lambda *sizes: used.append(sizes[1]) or real(*sizes))
+    results = []
+    for threads in (1, 2, 9):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        results.append(round_to_nearest(weight, GRIDS[-1], (1, 32)))
+    assert used == ([1, 2, 3] if native.available() else [])
+    for found in results[1:]:
+        for part, want in zip(found, results[0], strict=True):
+            assert_same_bits(part, want)

@@ -61,9 +61,9 @@ def broken(value):
             "where a range needs finite numbers",
         ),
         (
-            [GOOD["x"]],
+            ["picture.png"],
             TypeError,
-            "sample 0: expected a dictionary of input name to array, got ndarray",
+            "sample 0: expected a dictionary of input name to array, or an array, got str",
         ),
         (
             GOOD,

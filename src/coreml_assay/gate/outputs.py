@@ -151,6 +151,11 @@ def _rank(output: OutputError) -> float:
     return float("inf") if output.largest == 0 else float("-inf")
 
 
+def worst_snr(outputs: Sequence[OutputError]) -> float | None:
+    """The ratio of the worst of a model's outputs in dB; None where it has none."""
+    return min(outputs, key=_rank).snr_db if outputs else None
+
+
 def worst_snr_words(outputs: Sequence[OutputError]) -> str:
     """The signal-to-noise ratio of the worst of a model's outputs."""
     return snr_words(min(outputs, key=_rank)) if outputs else NOT_MEASURED

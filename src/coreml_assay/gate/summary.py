@@ -11,8 +11,15 @@ from collections.abc import Iterator, Sequence
 import junitparser
 
 from coreml_assay.gate import latency
+from coreml_assay.gate.outputs import loses, worst_snr_words
 from coreml_assay.gate.reasons import Reason, suite_subject
-from coreml_assay.gate.tables import WORST_FIRST, ModelRow, model_groups, suite_rows
+from coreml_assay.gate.tables import (
+    WORST_FIRST,
+    ModelRow,
+    accuracy_groups,
+    model_groups,
+    suite_rows,
+)
 from coreml_assay.gate.verdict import Status, Verdict
 from coreml_assay.gate.words import (
     NOT_MEASURED,
@@ -21,8 +28,10 @@ from coreml_assay.gate.words import (
     first_line,
     later_lines,
     one_line,
+    size,
 )
-from coreml_assay.records import CheckResult, Outcome, Record, SuiteRun
+from coreml_assay.latency.filing import QUANTILES
+from coreml_assay.records import AccuracyRun, CheckResult, Outcome, Record, SuiteRun
 
 # A job summary is read on a page; what is longer belongs in the report.
 _MOST_LINES = 50
@@ -36,6 +45,7 @@ def markdown(record: Record, verdict: Verdict) -> str:
         *_listed("Reasons", verdict.reasons),
         *_suites(record),
         *_models(record),
+        *_accuracy(record),
         *_latency(record),
         *_listed("Notes", verdict.notes),
     ]
@@ -118,6 +128,31 @@ def _model_cells(row: ModelRow) -> list[str]:
     ]
 
 
+def _accuracy(record: Record) -> Iterator[str]:
+    for group in accuracy_groups(record):
+        yield f"### Accuracy: {_text(group.model)}"
+        floats = f"; {group.metric}, float model: {figure(group.float_score, digits=3)}"
+        yield _text(f"{group.data}{floats if group.metric else ''}")
+        header = ["configuration", "implementation", "size", "SNR, worst output"]
+        rows = [_accuracy_cells(run) for run in group.runs]
+        yield _table([*header, _text(group.metric or "score")], rows)
+
+
+def _accuracy_cells(run: AccuracyRun) -> list[str]:
+    name = _text(f"{run.implementation} {run.version}")
+    known = f" (known: {_text(run.known)})" if run.known and loses(run) else ""
+    if run.error is not None:
+        return [_text(run.configuration), name, f"error: {_text(run.error)}{known}", "", ""]
+    score = NOT_MEASURED if run.score is None else figure(run.score, digits=3)
+    return [
+        _text(run.configuration),
+        name,
+        size(run.bytes),
+        worst_snr_words(run.outputs),
+        f"{score}{known}",
+    ]
+
+
 def _latency(record: Record) -> Iterator[str]:
     groups = {
         f"Latency: {_text(device)}": rows for device, rows in latency.device_groups(record).items()
@@ -127,7 +162,7 @@ def _latency(record: Record) -> Iterator[str]:
     for title, rows in groups.items():
         yield f"### {title}"
         yield _table(
-            ["model", "configuration", "compute units", *latency.QUANTILES, "worst output"],
+            ["model", "configuration", "compute units", *QUANTILES, "worst output"],
             [
                 [
                     _text(row.model),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from coreml_assay.goldens.activations import ActivationCases
 from coreml_assay.goldens.gptq import GPTQCases
 from coreml_assay.goldens.linear_quantizer import LinearQuantizerCases
 from coreml_assay.goldens.weights import WeightCases
 
 CASES: dict[str, type[msgspec.Struct]] = {
     "weights": WeightCases,
+    "activations": ActivationCases,
     "linear-quantizer": LinearQuantizerCases,
     "gptq": GPTQCases,
 }

@@ -14,6 +14,7 @@ import msgspec
 from safetensors.numpy import save
 
 from coreml_assay.files import replacing_folder
+from coreml_assay.goldens.make_activations import activation_cases
 from coreml_assay.goldens.make_gptq import gptq_cases
 from coreml_assay.goldens.make_linear_quantizer import linear_quantizer_cases
 from coreml_assay.goldens.make_weights import SEED, weight_cases
@@ -25,6 +26,7 @@ Maker = Callable[[Any, dict[str, Array]], msgspec.Struct]
 
 MAKERS: dict[str, Maker] = {
     "weights": weight_cases,
+    "activations": activation_cases,
     "linear-quantizer": linear_quantizer_cases,
     "gptq": gptq_cases,
 }

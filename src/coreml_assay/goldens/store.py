@@ -22,6 +22,9 @@ CASES = "cases.json"
 # Each folder's manifest, which holds the checksums of all its other files.
 FROZEN = {
     "coremltools-9.0/weights": "263568cb54bfaec300f62bb5d3c65a7465f2e28da48decf4cec0750584f916cf",
+    "coremltools-9.0/activations": (
+        "69df82af0d8e0cb868e582f9d8e3e69e4f7c1662f8ba690ebd4e52e79876aa94"
+    ),
     "coremltools-9.0/linear-quantizer": (
         "15b7c94f0f1ab59346cc19753005848e597e240d4d34c5389a15a807bbbfdb12"
     ),

@@ -86,22 +86,30 @@ PROGRAMS: dict[str, Body] = {
 }
 """Those that golden files were made of."""
 
+EVERY_WAY = ("conv", "conv, relu", "conv, conv", "residual", "branches", "concat")
+"""Those of which there is one for each mode and dtype, where pairs are shared and cancelled."""
+
 
 def chained_concats(order: Sequence[str]) -> Model:
-    """Concats that share inputs pairwise, each of two convolutions.
+    """Concats of two tensors each, some of which share one.
 
-    The convolutions are named by letters; the values of each are larger than those of the one
-    before.
+    The first tensor, the middle one and the last are convolutions, which are quantized; the others
+    are products. Each has a larger magnitude than the one before.
 
     Args:
-        order: of the concats, each two letters, for example ``ab``, ``cd``, ``bc``.
+        order: of the concats, each the letters of its tensors, for example ``ab``, ``cd``, ``bc``.
     """
+    letters = sorted(set("".join(order)))
+    quantized = {letters[0], letters[len(letters) // 2], letters[-1]}
+
+    def part(x: Any, name: str, factor: int) -> Any:
+        if name in quantized:
+            weight = np.eye(3, dtype=np.float16).reshape(3, 3, 1, 1) * np.float16(factor)
+            return mb.conv(x=x, weight=weight, name=name)
+        return mb.mul(x=x, y=np.float16(factor), name=name)
 
     def body(x: Any) -> list[Any]:
-        parts = {
-            name: mb.conv(x=x, weight=np.full((1, 3, 1, 1), i, np.float16), name=name)
-            for i, name in enumerate(sorted(set("".join(order))), start=1)
-        }
+        parts = {name: part(x, name, i) for i, name in enumerate(letters, start=1)}
         return [
             mb.concat(values=[parts[name] for name in pair], axis=1, name=f"cat_{pair}")
             for pair in order
@@ -196,5 +204,28 @@ def classifier() -> Model:
         convert_to="mlprogram",
         minimum_deployment_target=ct.target.iOS17,
         classifier_config=ct.ClassifierConfig(list("abcd")),
+        skip_model_load=True,
+    )
+
+
+def of_images(layout: str = "RGB") -> Model:
+    """A model whose input is an image of 8 by 8, scaled by 1/4 and shifted by -1.
+
+    Args:
+        layout: a name of coremltools' color layouts.
+    """
+    shape = (1, 1 if layout.startswith("GRAYSCALE") else 3, 8, 8)
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=shape)], opset_version=ct.target.iOS17)
+    def body(x: Any) -> Any:
+        return mb.softmax(x=conv(x, "a"), axis=1, name="s")
+
+    bias = -1.0 if shape[1] == 1 else [-1.0, -1.0, -1.0]
+    image = ct.ImageType("x", shape, scale=1 / 4, bias=bias, color_layout=ct.colorlayout[layout])
+    return ct.convert(
+        body,
+        convert_to="mlprogram",
+        inputs=[image],
+        minimum_deployment_target=ct.target.iOS17,
         skip_model_load=True,
     )

@@ -106,3 +106,10 @@ def spread(low: float, high: float, shape: Sequence[int] = SHAPE) -> Array:
     values = np.zeros(shape, np.float32)
     values.reshape(-1)[:2] = low, high
     return values
+
+
+def pixels() -> Array:
+    """An image of 8 by 8 in 8 bits, shape (8, 8, 3), whose channels have ranges of their own."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[0, :2] = [[200, 100, 40], [4, 60, 120]]
+    return image

@@ -16,6 +16,7 @@ from coremltools.converters.mil.mil import types
 from coremltools.models import model as model_module
 
 from coreml_assay.mil.evaluator import Evaluator, State
+from coreml_assay.mil.images import image_inputs, is_image
 from coreml_assay.mil.precision import Precision
 from coreml_assay.mil.program import load_program
 
@@ -28,7 +29,7 @@ def evaluated_predictions(precision: Precision = Precision.FLOAT32) -> Iterator[
 
     Models loaded before, or with ``skip_model_load=True``, cannot; those loaded within keep the
     ability. The change is to coremltools itself and so holds for all threads. Inputs are arrays,
-    not images.
+    or Pillow images where the model takes images.
 
     Args:
         precision: of all floating-point arithmetic.
@@ -51,7 +52,9 @@ class _Proxy:
     _precision: Precision
 
     def __init__(self, path: str, _units: str, function: str, _hints: Any, _asset: Any) -> None:
-        program = load_program(ct.models.MLModel(path, skip_model_load=True))
+        model = ct.models.MLModel(path, skip_model_load=True)
+        self._images = image_inputs(model)
+        program = load_program(model)
         name = function or next(iter(program.functions))
         self._evaluator = Evaluator(program, self._precision, name)
         self._dtypes = {
@@ -67,9 +70,15 @@ class _Proxy:
 
     def predict(self, inputs: dict[str, Any], state: State | None) -> dict[str, Any]:
         """Output name to array, in the dtype that the program gives it."""
+        arrays = {
+            name: self._images[name].array(value)
+            if name in self._images and is_image(value)
+            else value
+            for name, value in inputs.items()
+        }
         return {
             name: self._in_own_dtype(name, value)
-            for name, value in self._evaluator.predict(inputs, state).items()
+            for name, value in self._evaluator.predict(arrays, state).items()
         }
 
     def batchPredict(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802

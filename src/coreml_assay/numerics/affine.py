@@ -59,14 +59,22 @@ def block_range(weight: Array, grid: Grid, block_shape: BlockShape) -> tuple[Arr
         raise ValueError(f"the weight of shape {weight.shape} has no elements")
     within_blocks = tuple(range(1, 2 * weight.ndim, 2))
     split = weight.reshape(split_shape(weight.shape, blocks))
-    low, high = split.min(axis=within_blocks), split.max(axis=within_blocks)
+    return range_of_extremes(split.min(axis=within_blocks), split.max(axis=within_blocks), grid)
+
+
+def range_of_extremes(low: Array, high: Array, grid: Grid) -> tuple[Array, Array]:
+    """The range [A, B] of `block_range` from each block's lowest and highest value.
+
+    Raises:
+        ValueError: there are NaN or infinities among them.
+    """
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         kind = "NaN" if np.isnan(low).any() else "infinite values"
         raise ValueError(f"the weight holds {kind}, which no scale can represent")
     if grid.symmetric:
         largest = np.maximum(np.abs(low), np.abs(high))
         return -largest, largest
-    zero = weight.dtype.type(0)
+    zero = low.dtype.type(0)
     return np.minimum(zero, low), np.maximum(zero, high)
 
 

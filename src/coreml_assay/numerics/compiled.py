@@ -1,15 +1,19 @@
-"""Round-to-nearest by the compiled kernel: one pass over the weight.
+"""Round-to-nearest by the compiled kernel: one pass over the weight, on PyTorch's threads.
 
 Equals `affine.choose_qparams` and `affine.quantize` in the weight's dtype, bit for bit; what the
-kernel cannot do it declines, and `rounding` does it with numpy.
+kernel cannot do it declines, and `rounding` does it with PyTorch.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from coreml_assay.numerics import native
 from coreml_assay.numerics.blocks import Array
@@ -19,9 +23,10 @@ _NAMES = {
     np.dtype(np.float32): "coreml_assay_round_f32",
     np.dtype(np.float16): "coreml_assay_round_f16",
 }
+_WORTH_A_THREAD = 1 << 20  # elements; starting a thread takes as long as rounding many thousands
 _ARGUMENTS = (
     ctypes.c_void_p,  # weight
-    *[ctypes.c_int64] * 4,  # its shape, as blocks
+    *[ctypes.c_int64] * 5,  # its shape, as blocks, and the distance of rows
     *[ctypes.c_int32] * 4,  # lowest, highest, symmetric, middle
     *[ctypes.c_void_p] * 3,  # scale, zero point, codes
 )
@@ -55,18 +60,50 @@ def round_into(
     kernel = native.kernel(_NAMES[weight.dtype], *_ARGUMENTS)
     if kernel is None:
         return False
-    failed = kernel(
-        weight.ctypes.data,
-        *layout,
-        grid.lowest,
-        grid.highest,
-        grid.symmetric,
-        grid.middle,
-        scale.ctypes.data,
-        None if zero_point is None else zero_point.ctypes.data,
-        codes.ctypes.data,
-    )
-    return not failed
+    bytes_each = weight.itemsize
+
+    def round_part(part: _Part) -> bool:
+        zero_points = None if zero_point is None else zero_point.ctypes.data + part.block
+        failed = kernel(
+            weight.ctypes.data + part.element * bytes_each,
+            *part.layout,
+            layout[2] * layout[3],
+            grid.lowest,
+            grid.highest,
+            grid.symmetric,
+            grid.middle,
+            scale.ctypes.data + part.block * bytes_each,
+            zero_points,
+            codes.ctypes.data + part.element,
+        )
+        return not failed
+
+    threads = min(torch.get_num_threads(), max(1, weight.size // _WORTH_A_THREAD))
+    parts = list(_parts(layout, threads))
+    if len(parts) == 1:
+        return round_part(parts[0])
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return all(list(pool.map(round_part, parts)))
+
+
+class _Part(NamedTuple):
+    """Blocks that one thread rounds: where they begin, and their (n0, b0, n1, b1)."""
+
+    element: int
+    block: int
+    layout: tuple[int, int, int, int]
+
+
+def _parts(layout: tuple[int, int, int, int], threads: int) -> Iterator[_Part]:
+    """Cut a weight between blocks, along the first axis that has several."""
+    n0, b0, n1, b1 = layout
+    count = n0 if n0 > 1 else n1
+    bounds = [count * i // threads for i in range(threads + 1)]
+    for start, stop in pairwise(bounds):
+        if start < stop and n0 > 1:
+            yield _Part(start * b0 * n1 * b1, start * n1, (stop - start, b0, n1, b1))
+        elif start < stop:
+            yield _Part(start * b1, start, (1, b0, stop - start, b1))
 
 
 def nested_blocks(shape: Sequence[int], counts: Sequence[int]) -> tuple[int, int, int, int] | None:

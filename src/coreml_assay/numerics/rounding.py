@@ -1,4 +1,4 @@
-"""Round-to-nearest in the weight's own precision: compiled, or with numpy a slice at a time.
+"""Round-to-nearest in the weight's own precision: compiled, or with PyTorch a slice at a time.
 
 Equals `affine.choose_qparams` and `affine.quantize` run in the weight's dtype, bit for bit,
 except in blocks whose scale or zero point that dtype cannot compute: those are done in the next
@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from coreml_assay.numerics.affine import (
     QuantizationParameters,
     block_range,
     out_of_precision,
     qparams_of_range,
+    range_of_extremes,
 )
 from coreml_assay.numerics.blocks import (
     Array,
@@ -78,8 +80,10 @@ def round_to_nearest(
     result = (
         _empty_result(weight, grid, blocks) if out is None else _checked(out, weight, grid, blocks)
     )
-    if weight.size == 0 or weight.ndim == 0 or not round_into(weight, grid, *result):
-        _round_with_numpy(weight, grid, block_shape, result)
+    if weight.size == 0 or weight.ndim == 0:
+        block_range(weight, grid, block_shape)  # says what is wrong
+    if not round_into(weight, grid, *result):
+        _round_with_torch(weight, grid, result)
     return result
 
 
@@ -103,33 +107,42 @@ def _checked(
     return out
 
 
-def _round_with_numpy(
-    weight: Array, grid: Grid, block_shape: BlockShape, out: QuantizedWeight
-) -> None:
-    parameters, widened = _parameters(weight, grid, block_shape)
+def _round_with_torch(weight: Array, grid: Grid, out: QuantizedWeight) -> None:
+    tensor = torch.from_numpy(_viewable(weight))
+    parameters, widened = _parameters(tensor, out.scale.shape, grid)
     out.scale[...] = parameters.scale
     if out.zero_point is not None:
         out.zero_point[...] = parameters.zero_point
     for rows, blocks in _slices(weight.shape, parameters.scale.shape, weight.itemsize):
         z = parameters.zero_point
         part = QuantizationParameters(parameters.scale[blocks], None if z is None else z[blocks])
-        out.codes[rows] = _quantize_slice(weight[rows], part, grid, widened[blocks])
+        out.codes[rows] = _quantize_slice(tensor[rows], part, grid, widened[blocks]).numpy()
+
+
+def _viewable(array: Array) -> Array:
+    """The array, or a copy where PyTorch cannot view it."""
+    whole = all(stride >= 0 and stride % array.itemsize == 0 for stride in array.strides)
+    return array if whole and array.flags.writeable else array.copy()
 
 
 def _parameters(
-    weight: Array, grid: Grid, block_shape: BlockShape
+    tensor: torch.Tensor, blocks: tuple[int, ...], grid: Grid
 ) -> tuple[QuantizationParameters, npt.NDArray[np.bool_]]:
     """Parameters in the weight's dtype, and the blocks that needed a wider one to find them."""
-    A, B = block_range(weight, grid, block_shape)
+    split = tensor.reshape(split_shape(tensor.shape, blocks))
+    within_blocks = tuple(range(1, split.ndim, 2))
+    A, B = range_of_extremes(
+        split.amin(within_blocks).numpy(), split.amax(within_blocks).numpy(), grid
+    )
     parameters = qparams_of_range(A, B, grid)
     widened = out_of_precision(A, B, grid)
     if not widened.any():
         return parameters, widened
-    wide_dtype = _WIDER[weight.dtype]
+    wide_dtype = _WIDER[A.dtype]
     wide = qparams_of_range(A.astype(wide_dtype), B.astype(wide_dtype), grid)
     # A scale below the dtype's smallest number is raised to it: zero would erase the block.
-    smallest = np.finfo(weight.dtype).smallest_subnormal
-    stored = np.maximum(wide.scale.astype(weight.dtype), smallest)
+    smallest = np.finfo(A.dtype).smallest_subnormal
+    stored = np.maximum(wide.scale.astype(A.dtype), smallest)
     scale = np.where(widened, stored, parameters.scale)
     if parameters.zero_point is None or wide.zero_point is None:
         return QuantizationParameters(scale, None), widened
@@ -162,36 +175,34 @@ def _slices(
 
 
 def _quantize_slice(
-    weight: Array,
+    weight: torch.Tensor,
     parameters: QuantizationParameters,
     grid: Grid,
     widened: npt.NDArray[np.bool_],
-) -> Array:
-    """Codes of one slice; in the wider dtype where the parameters needed it."""
+) -> torch.Tensor:
+    """Codes of one slice; by way of the wider dtype where the parameters needed it."""
     split = weight.reshape(split_shape(weight.shape, parameters.scale.shape))
-    s = spread(parameters.scale)
-    z = None if parameters.zero_point is None else spread(parameters.zero_point)
+    s = torch.from_numpy(spread(parameters.scale))
+    zero_point = parameters.zero_point
+    z = None if zero_point is None else torch.from_numpy(spread(zero_point)).to(s.dtype)
     q = _round(split, s, z, grid)
     if widened.any():
-        wide = _WIDER[weight.dtype]
-        exact = _round(split.astype(wide), s.astype(wide), z, grid)
-        q = np.where(spread(widened), exact, q)
-    if not (s > 0).all():
-        q = np.where(s > 0, q, 0)
-    return q.astype(grid.dtype).reshape(weight.shape)
+        wide = torch.float64 if s.dtype is torch.float32 else torch.float32
+        exact = _round(split.to(wide), s.to(wide), z, grid).to(s.dtype)
+        q = torch.where(torch.from_numpy(spread(widened)), exact, q)
+    if not (parameters.scale > 0).all():
+        q = torch.where(s > 0, q, 0)
+    return q.reshape(weight.shape).to(torch.int8 if grid.signed else torch.uint8)
 
 
 def _round(
-    split: Array,
-    s: Array,
-    z: Array | None,
-    grid: Grid,
-) -> Array:
-    """clip(round(w / s) + z, lo, hi), still in floating point; one temporary."""
-    with np.errstate(all="ignore"):  # 0 / 0 in a block of zeros; the caller sets those
-        q: Array = np.divide(split, s)
-        np.round(q, out=q)
-        if z is not None:
-            q += z
-        np.clip(q, grid.lowest, grid.highest, out=q)
-        return q
+    split: torch.Tensor, s: torch.Tensor, z: torch.Tensor | None, grid: Grid
+) -> torch.Tensor:
+    """clip(round(w / s) + z, lo, hi), still in floating point; one temporary.
+
+    It is NaN in a block of zeros; the caller sets those.
+    """
+    q = torch.div(split, s).round_()
+    if z is not None:
+        q += z
+    return q.clamp_(grid.lowest, grid.highest)

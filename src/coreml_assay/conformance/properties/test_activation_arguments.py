@@ -6,6 +6,7 @@ import gc
 import sys
 import tempfile
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from coreml_assay.conformance.activation_quantizing import (
 )
 from coreml_assay.conformance.subject import NotMeasured, Subject
 from coreml_assay.implementations import predicting
-from coreml_assay.mil.activation_samples import SHAPE, data, integers
+from coreml_assay.mil.activation_samples import SHAPE, data, integers, pixels
 from coreml_assay.mil.pairs import described
 from coreml_assay.mil.program import load_program
 
@@ -161,6 +162,39 @@ def test_classifiers_are_calibrated(coreml_subject: Subject) -> None:
     )
     feature = found.model.get_spec().description.predictedFeatureName
     coreml_subject.expect_equal(feature, "classLabel", "the name of the predicted feature")
+
+
+# Which channels of the pixels the program takes, in its order, and Python that makes the image.
+IMAGES = {
+    "RGB": ([0, 1, 2], "pixels"),
+    "BGR": ([2, 1, 0], "pixels"),
+    "GRAYSCALE": ([0], "pixels[:, :, 0]"),
+    "GRAYSCALE_FLOAT16": ([0], "pixels[:, :, 0].astype(np.float32)"),
+}
+
+
+@pytest.mark.clause("A.35")
+@pytest.mark.parametrize("layout", IMAGES)
+def test_images_are_taken(coreml_subject: Subject, layout: str) -> None:
+    if find_spec("PIL") is None:
+        raise NotMeasured("needs Pillow: pip install pillow")
+    channels, image = IMAGES[layout]
+    made = image.replace("pixels", "pixels()")
+    samples = f"[{{'x': __import__('PIL.Image').Image.fromarray({made})}}]"
+    found = quantize(coreml_subject, f"of_images({layout!r})", samples).pairs()
+    values = pixels()[:, :, channels].astype(np.float32) / 4 - 1
+    weight = integers(4, len(channels), 1, 1, seed=1)[:, :, 0, 0]
+    expected = [np.float16(np.abs(each).max() / 127) for each in (values, values @ weight.T)]
+    coreml_subject.expect_equal([pair.scale for pair in found], expected, "the scales")
+
+
+@pytest.mark.clause("A.35")
+def test_an_image_of_another_mode_is_refused(coreml_subject: Subject) -> None:
+    if find_spec("PIL") is None:
+        raise NotMeasured("needs Pillow: pip install pillow")
+    image = "__import__('PIL.Image').Image.new('L', (8, 8))"
+    action = quantizing(coreml_subject, "of_images('RGB')", f"[{{'x': {image}}}]")
+    coreml_subject.expect_raises((TypeError, ValueError), action, saying="RGB")
 
 
 @pytest.mark.clause("A.29")

@@ -1,8 +1,8 @@
 """The compiled kernels: which instruction set they use here, and how to call them.
 
 They are plain C without Python in it, built with the package where a C compiler is found and
-called through ctypes, which lets other threads run meanwhile. Whatever they compute numpy or torch
-computes as well, to the same bits; where they are missing those do.
+called through ctypes, which lets other threads run meanwhile. Whatever they compute PyTorch
+computes as well, to the same bits; where they are missing it does.
 
 ``COREML_ASSAY_NATIVE`` in the environment forces a path: ``0`` for none, or ``plain``, ``avx2``,
 ``avx512`` or ``neon``.
@@ -20,7 +20,7 @@ from typing import Any
 
 VARIABLE = "COREML_ASSAY_NATIVE"
 INSTRUCTION_SETS = ("plain", "avx2", "avx512", "neon")
-_INTERFACE = 3  # as in isa.c
+_INTERFACE = 4  # as in isa.c
 _OFF = "0"
 
 Kernel = Callable[..., int]

@@ -9,8 +9,9 @@
 #include "isa.h"
 
 enum {
-    CHUNK = 256,    /* blocks treated together */
-    CACHED = 16384, /* and at most so many elements, which stay in cache from range to codes */
+    CHUNK = 256, /* blocks treated together */
+    PAGE = 1024, /* elements of runs treated together; memory is read ahead to the end of a page */
+    LONG = 4,    /* runs treated together that are longer than that */
 };
 
 /* Adding it to a float of magnitude below 2^22 rounds that half-to-even into the lowest bits. */

@@ -45,6 +45,7 @@ static inline TARGET uint16_t NAMED(half_of)(float value) { /* value is a half, 
 }
 
 #define WORD uint32_t
+#define SIGNED_WORD int32_t
 #define SIGN 0x80000000u
 #define INFINITE 0x7f800000u
 #define LARGEST FLT_MAX
@@ -55,6 +56,7 @@ static inline TARGET uint16_t NAMED(half_of)(float value) { /* value is a half, 
 #define TYPED(name) NAMED(name##_f32)
 #include "rounding.h"
 #undef WORD
+#undef SIGNED_WORD
 #undef SIGN
 #undef INFINITE
 #undef LARGEST
@@ -65,6 +67,7 @@ static inline TARGET uint16_t NAMED(half_of)(float value) { /* value is a half, 
 #undef TYPED
 
 #define WORD uint16_t
+#define SIGNED_WORD int16_t
 #define SIGN 0x8000u
 #define INFINITE 0x7c00u
 #define LARGEST 65504.0f
@@ -75,6 +78,7 @@ static inline TARGET uint16_t NAMED(half_of)(float value) { /* value is a half, 
 #define TYPED(name) NAMED(name##_f16)
 #include "rounding.h"
 #undef WORD
+#undef SIGNED_WORD
 #undef SIGN
 #undef INFINITE
 #undef LARGEST

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 import numpy.typing as npt
 
+from coreml_assay.mil.images import image_inputs
 from coreml_assay.mil.program import IOS17, Model, build_model, load_program
 from coreml_assay.optimize.coreml.activation_pairs import (
     quantize_activations,
@@ -22,13 +24,16 @@ from coreml_assay.optimize.coreml.config import (
 from coreml_assay.optimize.coreml.report import CompressionReport
 from coreml_assay.optimize.coreml.selection import report_unmatched
 
+# A dictionary of input name to array or Pillow image, or the only input's array or image itself.
+Sample = Mapping[str | None, Any] | npt.ArrayLike
+
 _WITHOUT_EFFECT = ("granularity", "block_size", "weight_threshold")
 
 
 def linear_quantize_activations(
     mlmodel: Model,
     config: OptimizationConfig,
-    sample_data: Iterable[Mapping[str | None, npt.ArrayLike]],
+    sample_data: Iterable[Sample],
     calibration_op_group_size: int = -1,
     *,
     report: CompressionReport | None = None,
@@ -47,8 +52,10 @@ def linear_quantize_activations(
             ops without one are left as they are. ``mode`` and ``dtype`` (int8 or uint8) count,
             and the other options have no effect.
         sample_data: dictionaries of input name to array, each of the input's shape and kind; for
-            a model with one input the name may be None. They are gone through once, so a
-            generator can bring more than fits into memory, and may report progress.
+            a model with one input the name may be None, or the array stand by itself. An input
+            that takes images is given as a Pillow image of its color space, or as the array that
+            the program takes. They are gone through once, so a generator can bring more than fits
+            into memory; a terminal shows how many are done.
         calibration_op_group_size: -1 or positive. coremltools observes so many ops in one go;
             here all are observed in one, and it makes no difference.
         report: filled in with what was quantized, what was not and why.
@@ -58,7 +65,7 @@ def linear_quantize_activations(
 
     Raises:
         TypeError: ``mlmodel`` is not an ML program; ``sample_data`` cannot be iterated over, or
-            holds what is not a dictionary.
+            holds what is neither a dictionary nor an array.
         ValueError: a wrong argument; several functions; 4 bits; no samples; a sample with a wrong
             name, shape or kind, with NaN or with infinity.
         ImportError: PyTorch is not installed.
@@ -77,7 +84,7 @@ def linear_quantize_activations(
     report = CompressionReport() if report is None else report
     program = load_program(mlmodel, at_least=IOS17)
     report_unmatched(config, program, report)
-    ranges = calibrate(program, sample_data, tensors_to_calibrate(program))
+    ranges = calibrate(program, sample_data, tensors_to_calibrate(program), image_inputs(mlmodel))
     quantize_activations(program, config, ranges, report)
     return build_model(program, like=mlmodel, at_least=IOS17)
 

@@ -7,13 +7,17 @@ Minimum and maximum do not depend on the order of the samples.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 from coremltools.converters.mil.mil import types
+from rich.console import Console
+from rich.progress import track
 
+from coreml_assay.mil.images import ImageInput, is_image
 from coreml_assay.mil.program import Operation, Program, all_operations
 
 if TYPE_CHECKING:
@@ -46,7 +50,10 @@ class TensorRange:
 
 
 def calibrate(
-    program: Program, samples: Iterable[Any], tensors: Collection[str]
+    program: Program,
+    samples: Iterable[Any],
+    tensors: Collection[str],
+    images: Mapping[str, ImageInput] | None = None,
 ) -> dict[str, TensorRange]:
     """Evaluate a program on samples and watch the ranges of its tensors, in one pass.
 
@@ -55,9 +62,9 @@ def calibrate(
 
     Args:
         program: with a single function.
-        samples: dictionaries of input name to array, at least one; see
-            `linear_quantize_activations`.
+        samples: at least one; see `linear_quantize_activations`.
         tensors: names of the floating-point tensors to watch.
+        images: the inputs that take images, by name; None for no inputs.
 
     Returns:
         Name to range over all samples, of the tensors that were computed at least once; those of
@@ -65,7 +72,8 @@ def calibrate(
 
     Raises:
         ImportError: PyTorch is not installed.
-        TypeError: the samples cannot be iterated over, or one is not a dictionary.
+        TypeError: the samples cannot be iterated over, or one is neither a dictionary nor an
+            array.
         ValueError: there are no samples, or one does not fit the program's inputs; the message
             says which.
         EvaluationError: the program cannot be run on a sample.
@@ -84,9 +92,9 @@ def calibrate(
     known = {*evaluator.inputs, *evaluator.values}
     watched = known.intersection(set(tensors).union(*groups))
     count = 0
-    for sample in _iterate(samples):
+    for sample in _shown(_iterate(samples)):
         try:
-            evaluator.run(_inputs(sample, evaluator), tap=watch, taps=watched)
+            evaluator.run(_inputs(sample, evaluator, images or {}), tap=watch, taps=watched)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"sample {count}: {error}") from error
@@ -122,11 +130,25 @@ def _iterate(samples: Any) -> Iterable[Any]:
     return samples
 
 
-def _inputs(sample: Any, evaluator: Evaluator) -> dict[str, Any]:
-    """The sample with all names filled in, free of NaN and infinities."""
+def _shown(samples: Iterable[Any]) -> Iterable[Any]:
+    """The samples, their number shown on standard error while it is a terminal.
+
+    What silences coremltools' own progress bars, the variable TQDM_DISABLE, silences this one.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal or os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
+        return samples
+    return track(samples, "calibrating", console=console, transient=True)
+
+
+def _inputs(sample: Any, evaluator: Evaluator, images: Mapping[str, ImageInput]) -> dict[str, Any]:
+    """The sample with all names filled in, images as arrays, free of NaN and infinities."""
+    if hasattr(sample, "__array__") or is_image(sample):
+        sample = {None: sample}
     if not isinstance(sample, Mapping):
         raise TypeError(
-            f"expected a dictionary of input name to array, got {type(sample).__name__}"
+            f"expected a dictionary of input name to array, or an array, "
+            f"got {type(sample).__name__}"
         )
     named = dict(sample)
     if None in named:
@@ -137,7 +159,9 @@ def _inputs(sample: Any, evaluator: Evaluator) -> dict[str, Any]:
             )
         named = dict.fromkeys(evaluator.inputs, named[None])
     for name, value in named.items():
-        _check_finite(name, value)
+        if name in images and is_image(value):
+            named[name] = images[name].array(value)
+        _check_finite(name, named[name])
     return named
 
 
