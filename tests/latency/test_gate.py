@@ -71,7 +71,7 @@ def test_a_slowdown_is_refused_with_its_ratio_and_interval(measured, baseline, s
     assert verdict.status is Status.REGRESSION
     assert [found.kind for found in verdict.reasons] == [Kind.SLOWER] * 2
     for found in verdict.reasons:
-        pattern = r"evaluator is ([\d.]+) \(([\d.]+) to ([\d.]+)\) times the baseline's, "
+        pattern = r"the evaluator is ([\d.]+) \(([\d.]+) to ([\d.]+)\) times the baseline's, "
         assert found.sentence.endswith("the sentinel's 1 times.")
         ratio, low, high = map(float, re.search(pattern, found.sentence).groups())
         assert 1.05 < low <= ratio <= high

@@ -47,6 +47,12 @@ class LatencyRow:
         return NOT_MEASURED if self.result is None else place_words(self.result)
 
     @property
+    def cosine(self) -> str:
+        """The same as the smallest cosine of an output's angle, where there is one."""
+        outputs = () if self.result is None else self.result.float32
+        return figure(min((e.cosine for e in outputs if e.cosine is not None), default=None), "", 6)
+
+    @property
     def outputs(self) -> str:
         """How far the worst output is from the evaluator's in float32."""
         return worst_snr_words(() if self.result is None else self.result.float32)
