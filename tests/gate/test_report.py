@@ -103,7 +103,12 @@ class TestClauses:
 
     def test_a_clause_that_only_a_check_names_is_visible(self) -> None:
         text = page(record(suites=(suite(check(clauses=("X.9",))),))).text
-        assert "X.9 This clause is not in the list of clauses. ✓ pass 1" in text
+        assert "X.9 This clause is not in the list of clauses. 1 property ✓ pass 1" in text
+
+    def test_each_check_of_a_clause_counts_once_under_its_kind(self) -> None:
+        golden = check(check="goldens/test_a.py::test_b", kind="golden")
+        text = page(record(suites=(suite(check(), golden), suite(check(), golden)))).text
+        assert "1 golden, 1 property" in text
 
 
 class TestFindings:

@@ -103,6 +103,17 @@ def test_experimental_names():
     assert describe(load_program(found)) == describe(load_program(quantize(plain(), data(1))))
 
 
+def test_a_yaml_file_can_name_the_guides_class(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "config_type: OpActivationLinearQuantizerConfig\nglobal_config:\n  mode: linear\n"
+    )
+    found = OptimizationConfig.from_yaml(file)
+    expected = experimental.OpActivationLinearQuantizerConfig("linear")
+    assert found == OptimizationConfig(expected)
+    assert type(found.global_config) is experimental.OpActivationLinearQuantizerConfig
+
+
 @pytest.mark.parametrize(
     "options",
     [{"granularity": "per_tensor"}, {"block_size": 8}, {"weight_threshold": 10}],

@@ -99,11 +99,17 @@ def suite_rows(record: Record) -> tuple[SuiteRow, ...]:
 
 @dataclass(frozen=True)
 class ClauseRow:
-    """A clause over all implementations."""
+    """A clause over all implementations.
+
+    Attributes:
+        kinds: how many checks of each kind name it, for example {"property": 3}.
+        cells: how they ended, for each implementation.
+    """
 
     id: str
     text: str
     source: str
+    kinds: dict[str, int]
     cells: tuple[Outcomes, ...]
 
     @property
@@ -134,8 +140,11 @@ def clause_groups(record: Record, clauses: Sequence[Clause]) -> tuple[ClauseGrou
     groups: dict[str, list[ClauseRow]] = {}
     for name in [clause.id for clause in clauses] + sorted(unlisted):
         text, source = listed[name]
-        cells = tuple(outcomes(checks.get(name, ())) for checks in by_clause)
-        groups.setdefault(name.split(".")[0], []).append(ClauseRow(name, text, source, cells))
+        found = [checks.get(name, []) for checks in by_clause]
+        kinds = Counter({each.check: each.kind for checks in found for each in checks}.values())
+        cells = tuple(outcomes(checks) for checks in found)
+        row = ClauseRow(name, text, source, dict(sorted(kinds.items())), cells)
+        groups.setdefault(name.split(".")[0], []).append(row)
     return tuple(ClauseGroup(letter, tuple(rows)) for letter, rows in groups.items())
 
 

@@ -59,7 +59,7 @@ def test_batching_of_samples_changes_nothing(coreml_subject: Subject, mode: str)
 
 
 # Ranges whose scales float16 arithmetic gets right, so that its shortcomings do not matter.
-RANGES = [(-2, 2), (-1, 3), (-3, 1), (0, 2), (-2, 0), (1, 3), (-3, -1), (-0.5, 0.25), (-96, 32)]
+RANGES = [(-2, 2), (-1, 3), (0, 2), (-2, 0), (1, 3), (-96, 32)]
 
 
 def _every_range(subject: Subject, mode: str, dtype: str) -> list[tuple[Pair, float, float]]:
@@ -131,7 +131,7 @@ def test_a_float32_scale_is_float32s_own(coreml_subject: Subject) -> None:
 
 
 @pytest.mark.clause("A.18")
-@pytest.mark.parametrize("peak", ["1e-7", "1e-5", "1e-3", "1e3", "4e4", "1e5", "1e8"])
+@pytest.mark.parametrize("peak", ["1e-7", "1e-5", "4e4", "1e5", "1e8"])
 def test_any_magnitude_has_a_finite_scale_above_zero(coreml_subject: Subject, peak: str) -> None:
     for mode in ("linear_symmetric", "linear"):
         found = quantize(coreml_subject, CONV, f"data({peak})", with_options(mode=mode))

@@ -53,9 +53,9 @@ def _sound(seed: int) -> Array:
 
 @pytest.mark.clause("P.3")
 def test_quantizing_weights_and_activations(coreml_subject: Subject, tmp_path: Path) -> None:
+    namespace(coreml_subject)
     from coreml_assay.mil.evaluator import Evaluator  # needs torch
 
-    namespace(coreml_subject)
     shipped = next(model for model in SHIPPED if model.name == MODEL)
     package = shipped.find()
     if package is None:

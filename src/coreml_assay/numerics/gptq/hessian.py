@@ -13,6 +13,7 @@ from coreml_assay.numerics.gptq.threads import shared_among_threads
 from coreml_assay.numerics.gptq.tiles import lower_tiles
 
 _TILE = 128  # columns of a square on the diagonal, half of which is wasted
+_TOKENS = 512  # in a product
 _PADDING = 16  # floats after a row: rows a power of two apart share few places in a cache
 
 
@@ -40,8 +41,9 @@ class Hessian:
             raise GPTQError(f"columns must be at least 1, got {columns}")
         self.columns = columns
         self.samples = 0
-        padded = torch.zeros(columns, columns + _PADDING, device=device)
-        self._sum = padded[:, :columns]  # of x x^T, lower tiles only
+        self._device = device
+        self._sum = self._padded(columns).zero_()  # of x x^T, lower tiles only
+        self._tiles = lower_tiles(columns, _TILE)
 
     def update(self, inputs: torch.Tensor) -> None:
         """Add calibration inputs.
@@ -65,15 +67,23 @@ class Hessian:
         if not samples.numel():
             return
         self._check_finite(samples)
-        x = samples.detach().reshape(-1, self.columns).to(self._sum.device, torch.float32)
-
-        def add_tile(tile: tuple[slice, slice]) -> None:
-            rows, columns = tile
-            self._sum[rows, columns].addmm_(x[:, rows].t(), x[:, columns])
-
+        x = samples.detach().reshape(-1, self.columns)
+        # Copied, padded too, a piece that fits a cache at a time.
+        buffer = self._padded(min(len(x), _TOKENS))
         with shared_among_threads() as for_each:
-            for_each(add_tile, lower_tiles(self.columns, _TILE))
+            for part in x.split(_TOKENS):
+                tokens = buffer[: len(part)].copy_(part)
+
+                def add_tile(tile: tuple[slice, slice], tokens: torch.Tensor = tokens) -> None:
+                    rows, columns = tile
+                    self._sum[rows, columns].addmm_(tokens[:, rows].t(), tokens[:, columns])
+
+                for_each(add_tile, self._tiles)
         self.samples += len(samples)
+
+    def _padded(self, rows: int) -> torch.Tensor:
+        """Memory for so many rows."""
+        return torch.empty(rows, self.columns + _PADDING, device=self._device)[:, : self.columns]
 
     def _check_finite(self, samples: torch.Tensor) -> None:
         if is_finite(samples.detach()):

@@ -31,7 +31,7 @@ def _kernel() -> native.Kernel | None:
     return native.kernel("gptq_round_columns", *_ARGUMENTS)
 
 
-def rounding(columns: Columns) -> Callable[[int, int], None] | None:
+def rounding(columns: Columns) -> Callable[[int, int, torch.Tensor], None] | None:
     """As `columns.round_columns` of these, if there is a kernel for the tensors' device.
 
     The tensors must stay alive and where they are.
@@ -40,21 +40,21 @@ def rounding(columns: Columns) -> Callable[[int, int], None] | None:
     if kernel is None or columns.work.device.type != "cpu":
         return None
     rows, stride = columns.work.shape[1], columns.unit_lower.stride(0)
-    work, original = columns.work.data_ptr(), columns.original.data_ptr()
-    lower, block_of = columns.unit_lower.data_ptr(), columns.block_of.data_ptr()
+    work, lower = columns.work.data_ptr(), columns.unit_lower.data_ptr()
+    block_of = columns.block_of.data_ptr()
     scale, zero, codes = columns.scale.data_ptr(), columns.zero.data_ptr(), columns.codes.data_ptr()
     levels, midpoints = columns.rounder.levels, columns.rounder.midpoints
     level_values = None if levels is None else levels.data_ptr()
     between_levels = None if midpoints is None else midpoints.data_ptr()
     scratch = torch.empty(0)
 
-    def round_columns(start: int, stop: int) -> None:
+    def round_columns(start: int, stop: int, original: torch.Tensor) -> None:
         first = start * rows
         kernel(
             stop - start,
             rows,
             work + _FLOAT * first,
-            original + _FLOAT * first,
+            original.data_ptr(),
             lower + _FLOAT * start * (stride + 1),
             stride,
             scale,

@@ -1,10 +1,13 @@
 """The sweep of GPTQ over the columns of some rows.
 
-The work is held with columns first, so that a column is contiguous. It starts as the weights, is
-updated to each column's target, and keeps each column's error w - w' once that is rounded.
+The work is held with columns first, so that a column is contiguous. It gathers what makes good the
+errors of columns before, becomes each column's target when that is reached, and keeps the column's
+error w - w' once that is rounded. It lies where the rounded weights are put in the end.
 """
 
 from __future__ import annotations
+
+import functools
 
 import torch
 
@@ -38,16 +41,14 @@ def sweep(
         inverses: of the blocks that the steps enter, from `inverse_blocks`.
         result: of all rows.
     """
-    original = weight[rows].t().contiguous()
-    order, columns = factor.order, len(original)
+    order, columns = factor.order, weight.shape[1]
     blocks = result.scale.shape[1]
     size = columns // blocks
-    ordered = original if order is None else original[order]
-    work = ordered.clone()
+    # Where the result will be there is room for the work, which has another shape.
+    work = result.weight[rows].view(columns, -1).zero_()
     column_of = torch.arange(columns) if order is None else order.cpu()
     parts = Columns(
         work=work,
-        original=ordered,
         unit_lower=factor.unit_lower,
         scale=work.new_empty(blocks, work.shape[1]),
         zero=work.new_empty(blocks, work.shape[1]),
@@ -55,10 +56,13 @@ def sweep(
         rounder=rounder,
         codes=torch.empty(work.shape, dtype=torch.uint8, device=work.device),
     )
-    compiled = kernel.rounding(parts)
+    round_parts = kernel.rounding(parts) or functools.partial(round_columns, parts)
     shares = factor.diagonal.square()
     if order is not None:
         shares = torch.empty_like(shares).index_copy_(0, order, shares)
+
+    def weights_of(members: slice | torch.Tensor) -> torch.Tensor:
+        return weight[rows, members].contiguous().t().contiguous()
 
     def choose(block: torch.Tensor, start: int) -> None:
         found = _parameters(block, shares[start : start + size], spec, rounder)
@@ -66,17 +70,20 @@ def sweep(
 
     if spec.scales_come_first:
         for start in range(0, columns, size):
-            choose(original[start : start + size], start)
+            choose(weights_of(slice(start, start + size)), start)
+    block_start, block = 0, work  # the block that was entered
     for step in steps:
         match step:
             case Enter(start, stop):
-                part = slice(start, stop)
-                choose(_compensated(work[part], original[part], inverses[start // size]), start)
+                block_start, block = start, weights_of(slice(start, stop))
+                choose(_compensated(work[start:stop], block, inverses[start // size]), start)
+                work[start:stop] += block
+            case Round(start, stop) if spec.scales_come_first:
+                original = weights_of(slice(start, stop) if order is None else order[start:stop])
+                work[start:stop] += original
+                round_parts(start, stop, original)
             case Round(start, stop):
-                if compiled is not None:
-                    compiled(start, stop)
-                else:
-                    round_columns(parts, start, stop)
+                round_parts(start, stop, block[start - block_start : stop - block_start])
             case Compensate(start, middle, stop):
                 lower = factor.unit_lower[middle:stop, start:middle]
                 work[middle:stop].addmm_(lower, work[start:middle])
@@ -106,18 +113,19 @@ def inverse_blocks(unit_lower: torch.Tensor, size: int) -> list[torch.Tensor]:
 
 
 def _compensated(
-    targets: torch.Tensor, original: torch.Tensor, inverse: torch.Tensor
+    compensation: torch.Tensor, original: torch.Tensor, inverse: torch.Tensor
 ) -> torch.Tensor:
     """A block's weights as all errors made before it would have them, none being made within.
 
-    A target counts the errors of all columns before it. Where a column i of the block has weight
-    w_i rather than being rounded, its error is (original - w)_i, so the weights solve
+    The target of column k is w_k and what makes good the errors of all columns before it. Where a
+    column i of the block has weight v_i rather than being rounded, its error is w_i - v_i, so the
+    weights solve
 
-        w_k = target_k + sum over i < k in the block of (original - w)_i L_ki / L_kk.
+        v_k = w_k + compensation_k + sum over i < k in the block of (w_i - v_i) L_ki / L_kk.
 
-    This is the weight that GPTQ, as published, has in memory at that time.
+    These are the weights that GPTQ, as published, has in memory at that time.
     """
-    return torch.addmm(original, inverse, targets - original)
+    return torch.addmm(original, inverse, compensation)
 
 
 def _parameters(
