@@ -27,12 +27,13 @@ EXPECTED = {
     "models": 28,
     "rounding": 115,
 }
+FILED = "latency."  # measured on devices, and here on a Mac alone
 
 
 def problems(results: Results, benchmarks: Benchmarks) -> list[str]:
     """A sentence for each case that failed or was not measured, and each count that is off."""
     found, counts = [], Counter()
-    for name in results.get_all_result_keys():
+    for name in _measured(results):
         parameters = benchmarks[name]["params"]
         values = results.get_result_value(name, parameters)
         for case, value in zip(product(*parameters), values, strict=True):
@@ -47,6 +48,10 @@ def problems(results: Results, benchmarks: Benchmarks) -> list[str]:
     return found
 
 
+def _measured(results: Results) -> list[str]:
+    return [name for name in results.get_all_result_keys() if not name.startswith(FILED)]
+
+
 def left_out(case: tuple[str, ...]) -> bool:
     """Whether a case needs torchao, which is not there."""
     return "'torchao'" in case and find_spec("torchao") is None
@@ -55,7 +60,8 @@ def left_out(case: tuple[str, ...]) -> bool:
 def main() -> None:
     configuration = Config.load(str(ROOT / "asv.conf.json"))
     folder = ROOT / configuration.results_dir
-    runs = sorted(iter_results(str(folder)), key=lambda run: max(run.started_at.values()))
+    found = [run for run in iter_results(str(folder)) if _measured(run)]
+    runs = sorted(found, key=lambda run: max(run.started_at.values()))
     if not runs:
         sys.exit("no results: `asv run --set-commit-hash HEAD` comes first")
     configuration.results_dir = str(folder)

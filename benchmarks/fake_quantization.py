@@ -62,7 +62,7 @@ class Pass:
 
 
 class PassRatio:
-    """How many times the reference's CPU time the others take; "none" quantizes nothing."""
+    """The reference's CPU time, in times of the others'; "none" quantizes nothing."""
 
     params = [["coremltools", "none"], PHASES]
     param_names = ["implementation", "phase"]
@@ -71,6 +71,6 @@ class PassRatio:
         self.theirs, self.ours = passing(implementation, phase), passing("reference", phase)
 
     def track_ratio(self, *_):
-        return ratio(self.theirs, self.ours, pairs=15)
+        return ratio(self.ours, self.theirs, pairs=15)
 
-    track_ratio.unit = "times the reference"
+    track_ratio.unit = "times the other"

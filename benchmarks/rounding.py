@@ -70,7 +70,7 @@ class RoundMemory:
 
 
 class RoundRatio:
-    """How many times the reference's CPU time another implementation takes."""
+    """The reference's CPU time, in times of another implementation's."""
 
     params = [PEERS, DTYPES, list(SPECS), SIZES]
     param_names = Round.param_names
@@ -81,6 +81,6 @@ class RoundRatio:
         self.ours = rounding("reference", weight, SPECS[codes])
 
     def track_ratio(self, *_):
-        return ratio(self.theirs, self.ours)
+        return ratio(self.ours, self.theirs)
 
-    track_ratio.unit = "times the reference"
+    track_ratio.unit = "times the other"

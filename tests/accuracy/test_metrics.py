@@ -13,6 +13,7 @@ from coreml_assay.accuracy.metrics import (
     share_within_cents,
     signal_to_noise,
 )
+from coreml_assay.accuracy.sentences import share_nearest, word_pieces
 from coreml_assay.accuracy.sounds import crepe_pitch
 
 
@@ -23,6 +24,19 @@ def vector(*values):
 def test_signal_to_noise():
     # Energies 3^2 + 4^2 = 25 and 0.3^2 + 0.4^2 = 0.25: a ratio of 100.
     assert signal_to_noise(vector(3, 4), vector(3.3, 3.6)) == pytest.approx(20)
+
+
+def test_share_nearest():
+    vectors = np.array([[1, 0], [9, 1], [0, 2], [1, 9], [np.nan, 1]], np.float32)
+    # Each of the first four is nearest to its pair, whatever their lengths.
+    assert share_nearest(vectors[:4], np.array([0, 0, 1, 1])) == 1
+    assert share_nearest(vectors[:4], np.array([0, 1, 1, 0])) == 0
+    assert share_nearest(vectors, np.array([0, 0, 1, 1, 1])) == 0.8
+
+
+def test_words_become_the_longest_pieces_there_are():
+    vocabulary = {"[UNK]": 0, "un": 1, "##able": 2, "##a": 3, "able": 4, "unab": 5, "##le": 6}
+    assert word_pieces("able unable  x una", vocabulary) == [4, 5, 6, 0, 1, 3]
 
 
 def test_no_noise_and_no_signal_have_no_ratio():

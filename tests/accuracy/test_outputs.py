@@ -102,6 +102,15 @@ def test_a_faint_sample_is_calibrated_with_only_where_there_is_one():
     assert any(each.faint_last for each in configurations_for(case(faint={})))
 
 
+def test_activations_are_quantized_only_where_a_case_is_meant_for_it():
+    found = configurations_for(case(activations=False))
+    assert [each.name for each in found] == [
+        "int8 per channel",
+        "int4 per channel",
+        "int4 per block 8",
+    ]
+
+
 def test_what_is_missing_is_named_with_the_command_that_installs_it():
     absent = Requirement("no-such-package", "1.0"), Requirement("no-such-other")
     assert BuiltIn("x", (*absent, Requirement("numpy")), None).missing == [
@@ -155,7 +164,8 @@ def test_digits_keep_their_accuracy_and_a_faint_last_sample_costs_coremltools_it
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "decibels_at_w8a8"), [("crepe", 30), ("basic-pitch", 4), ("faces", 18)]
+    ("name", "decibels_at_w8a8"),
+    [("crepe", 30), ("basic-pitch", 4), ("faces", 18)],
 )
 def test_published_models_keep_their_accuracy(name, decibels_at_w8a8):
     runs = measured(name)
@@ -163,3 +173,14 @@ def test_published_models_keep_their_accuracy(name, decibels_at_w8a8):
         runs["int8 per channel", "coremltools"].outputs
     )
     assert decibels(runs["W8A8", "reference"]) > decibels_at_w8a8
+
+
+@pytest.mark.slow
+def test_a_sentence_encoder_keeps_its_accuracy_with_quantized_weights():
+    runs = measured("sentences")
+    found = {name: run for (name, by), run in runs.items() if by == "reference"}
+    assert found["int8 per channel"].float_score > 0.9
+    assert decibels(found["int8 per channel"]) > 28
+    assert decibels(found["int4 per block 8"]) > decibels(found["int4 per channel"]) + 3
+    for name, run in found.items():
+        assert run.outputs == runs[name, "coremltools"].outputs

@@ -49,7 +49,24 @@ class Clock:
         self.now += nanoseconds
 
 
-class PretendedMac(EvaluatorBackend):
+class QuickEvaluator(EvaluatorBackend):
+    """Evaluates the same inputs once; the clock is nobody's anyway."""
+
+    def load(self, package, compute_units):
+        loaded = super().load(package, compute_units)
+        evaluate, known = loaded._evaluator.predict, {}
+
+        def predict(inputs):
+            key = b"".join(value.tobytes() for value in inputs.values())
+            if key not in known:
+                known[key] = evaluate(inputs)
+            return known[key]
+
+        loaded._evaluator.predict = predict
+        return loaded
+
+
+class PretendedMac(QuickEvaluator):
     """The evaluator under a device's name, which only a test may do."""
 
     name = "coreml"
@@ -82,7 +99,7 @@ def make_prepared(folder: Path) -> Path:
     return folder / "prepared"
 
 
-def collected(prepared: Path, folder: Path, backend=EvaluatorBackend, scale=1.0, seed=0):
+def collected(prepared: Path, folder: Path, backend=QuickEvaluator, scale=1.0, seed=0):
     """A session that took no time."""
     clock = Clock(scale, seed)
     return collect(prepared, folder, backend(clock), lambda done, total: None, clock.watch())

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from latency_factories import MAC, collected
+from latency_factories import MAC, QuickEvaluator, collected
 
 from coreml_assay.cli import main
 from coreml_assay.gate import Kind, Status, judge
@@ -71,7 +71,8 @@ def test_a_slowdown_is_refused_with_its_ratio_and_interval(measured, baseline, s
     assert verdict.status is Status.REGRESSION
     assert [found.kind for found in verdict.reasons] == [Kind.SLOWER] * 2
     for found in verdict.reasons:
-        pattern = r"evaluator is ([\d.]+) \(([\d.]+) to ([\d.]+)\) times the baseline's\.$"
+        pattern = r"the evaluator is ([\d.]+) \(([\d.]+) to ([\d.]+)\) times the baseline's, "
+        assert found.sentence.endswith("the sentinel's 1 times.")
         ratio, low, high = map(float, re.search(pattern, found.sentence).groups())
         assert 1.05 < low <= ratio <= high
         assert low <= scale <= high
@@ -133,19 +134,64 @@ def test_leaving_the_neural_engine_is_a_regression(measured):
     assert "now not Neural Engine: 0 % of operations" in verdict.reasons[0].sentence
 
 
-def test_a_baseline_on_the_command_line(prepared, tmp_path):
-    for name, scale in (("before", 1.0), ("after", 1.2)):
-        collected(prepared, tmp_path / name, scale=scale)
+def test_a_machine_that_is_slower_as_a_whole_decides_nothing(measured, baseline):
+    def on_a_slower_machine(result):
+        sentinel = result.sentinel
+        times = {
+            name: tuple(round(1.2 * each) for each in getattr(sentinel, name))
+            for name in ("before_ns", "after_ns")
+        }
+        slower = msgspec.structs.replace(sentinel, **times)
+        return msgspec.structs.replace(result, sentinel=slower)
+
+    verdict = judge(measured(1.2, seed=1, changed=on_a_slower_machine), baseline)
+    assert verdict.status is Status.PASS
+    assert {found.kind for found in verdict.notes} == {Kind.UNDECIDED}
+    assert all("sentinel's 1.2 times, which decides" in note.sentence for note in verdict.notes)
+    verdict = judge(measured(1.5, seed=1, changed=on_a_slower_machine), baseline)
+    assert {found.kind for found in verdict.reasons} == {Kind.SLOWER}
+
+
+def test_too_few_rounds_decide_nothing(measured, baseline):
+    def short(result):
+        return with_run(result, rounds=result.run.rounds[:3])
+
+    verdict = judge(measured(1.2, seed=1, changed=short), baseline)
+    assert verdict.status is Status.PASS
+    assert {found.kind for found in verdict.notes} == {Kind.UNDECIDED}
+
+
+class Slower(QuickEvaluator):
+    """Every prediction but the sentinel's takes 20 % longer."""
+
+    def load(self, package, compute_units):
+        loaded = super().load(package, compute_units)
+        right = loaded.predict
+
+        def predict(inputs):
+            outputs, duration = right(inputs)
+            self._clock.now += duration  # so long does the round take
+            return outputs, round(1.2 * duration)
+
+        if package.parent.name != "sentinel":
+            loaded.predict = predict
+        return loaded
+
+
+def test_a_baseline_on_the_command_line(prepared, evaluated, tmp_path):
+    collected(prepared, tmp_path / "slower", Slower)
     report, baseline = tmp_path / "report", tmp_path / "baseline.json"
 
-    def ingested(name, *options):
-        arguments = ["latency", "ingest", prepared, tmp_path / name, "-o", report, *options]
+    def ingested(folder, *options):
+        arguments = ["latency", "ingest", prepared, folder, "-o", report, *options]
         return CliRunner().invoke(main, list(map(str, arguments)))
 
-    assert ingested("before").exit_code == 0
+    assert ingested(evaluated).exit_code == 0
     (report / "record.json").rename(baseline)
-    assert ingested("before", "-b", baseline).exit_code == 0
-    slower = ingested("after", "-b", baseline)
+    assert ingested(evaluated, "-b", baseline).exit_code == 0
+    slower = ingested(tmp_path / "slower", "-b", baseline)
     assert slower.exit_code == 1
-    assert "is 1.2 (1.2 to 1.2) times the baseline's" in " ".join(slower.output.split())
-    assert "1.2 (1.2 to 1.2) times" in (report / "index.html").read_text()
+    words = " ".join(slower.output.split())
+    assert re.search(r"is 1\.\d+ \(1\.\d+ to 1\.\d+\) times the baseline's, the sentinel's", words)
+    assert "Regression: 2 reasons" in words
+    assert "times the baseline" in (report / "index.html").read_text()

@@ -38,6 +38,7 @@ class Case:
         samples: input name to array.
         calibration: the same, for the ranges of activations; not the samples.
         faint: a sample whose activations are far smaller than the others', to calibrate with last.
+        activations: whether whole configurations quantize its activations, too.
         task: None where only outputs are compared.
         trained: whether the weights were trained on the spot.
         probes: how many of the samples show the sensitivity of one weight.
@@ -49,6 +50,7 @@ class Case:
     samples: Sequence[Sample]
     calibration: Sequence[Sample]
     faint: Sample | None = None
+    activations: bool = True
     task: Task | None = None
     trained: bool = False
     probes: int = 4

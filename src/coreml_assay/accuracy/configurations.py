@@ -46,8 +46,13 @@ CONFIGURATIONS = (
 
 
 def configurations_for(case: Case) -> tuple[Configuration, ...]:
-    """The configurations that a case has the data for."""
-    return tuple(each for each in CONFIGURATIONS if case.faint is not None or not each.faint_last)
+    """The configurations that a case is meant and has the data for."""
+    return tuple(
+        each
+        for each in CONFIGURATIONS
+        if (case.activations or not each.activations)
+        and (case.faint is not None or not each.faint_last)
+    )
 
 
 def quantize(implementation: Any, case: Case, configuration: Configuration) -> Model:

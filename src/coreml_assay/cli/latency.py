@@ -21,6 +21,8 @@ from coreml_assay.cli.common import (
 )
 from coreml_assay.latency.backends import Backend, EvaluatorBackend, UnavailableError
 from coreml_assay.latency.collect import collect
+from coreml_assay.latency.coreml import CoreMLBackend, Kind
+from coreml_assay.latency.filing import file_results
 from coreml_assay.latency.ingest import ingest
 from coreml_assay.latency.plan import read_plan
 from coreml_assay.latency.prepare import CHOICES, Wanted, prepare
@@ -67,7 +69,7 @@ def latency() -> None:
 @click.option(
     "--pause",
     type=click.FloatRange(min=0.1),
-    default=5.0,
+    default=2.0,
     show_default=True,
     help="Seconds between two rounds of predictions.",
 )
@@ -108,30 +110,36 @@ def prepare_command(
     show_default=True,
     help="The evaluator stands in on any CPU; its figures are no device's.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["mac", "iphone", "ipad"]),
+    default="mac",
+    show_default=True,
+    help="What predicts: this Mac, or the one device of that kind connected to it.",
+)
+@click.option(
+    "--team",
+    default="",
+    metavar="ID",
+    help="The development team that signs coremltools' app for a connected device.",
+)
 @reporting_errors
-def collect_command(prepared: Path, folder: Path, backend: str) -> None:
+def collect_command(prepared: Path, folder: Path, backend: str, device: Kind, team: str) -> None:
     """Run PREPARED's plan and write FOLDER.
 
     Ends with exit code 4, and one line, where there is no device to collect from.
     """
     console = Console(highlight=False)
     try:
-        chosen = _backend(backend)
+        chosen: Backend = (
+            EvaluatorBackend() if backend == "evaluator" else CoreMLBackend(device, team)
+        )
     except UnavailableError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"no device: {error}")
         sys.exit(EXIT_NO_DEVICE)
     with stage_progress(console) as progress:
         session = collect(prepared, folder, chosen, partial(progress, "runs"))
     console.print(f"{len(session.runs)} runs in {folder}; next: latency ingest {prepared} {folder}")
-
-
-def _backend(name: str) -> Backend:
-    if name == "evaluator":
-        return EvaluatorBackend()
-    raise UnavailableError(
-        "collect predicts through Core ML, which needs a Mac with macOS 13 or later and "
-        "coremltools 9.0; --backend evaluator stands in on any CPU, under its own name"
-    )
 
 
 @latency.command("ingest")
@@ -144,11 +152,26 @@ def _backend(name: str) -> Backend:
     metavar="RECORD",
     help="Also compare with an accepted record.",
 )
+@click.option(
+    "--asv",
+    type=click.Path(path_type=Path),
+    metavar="CONFIG",
+    help="Also file the figures where this asv.conf.json keeps its results.",
+)
+@click.option(
+    "--commit", default="HEAD", show_default=True, help="To file them under: what was measured."
+)
 @output_option
 @json_option
 @reporting_errors
 def ingest_command(
-    prepared: Path, folder: Path, baseline: Path | None, output: Path, as_json: bool
+    prepared: Path,
+    folder: Path,
+    baseline: Path | None,
+    asv: Path | None,
+    commit: str,
+    output: Path,
+    as_json: bool,
 ) -> None:
     """Check what was collected into FOLDER from PREPARED, report and judge it.
 
@@ -156,6 +179,10 @@ def ingest_command(
     """
     accepted = None if baseline is None else read_record(baseline)
     _, results = ingest(prepared, folder)
+    console = Console(stderr=as_json, highlight=False)
+    if asv is not None:
+        for case in file_results(results, asv, commit):
+            console.print(f"not filed, because asv's benchmark has no such case: {case}")
     plan, _ = read_plan(prepared)
     record = Record(
         tool_version=coreml_assay.__version__,
@@ -165,4 +192,4 @@ def ingest_command(
         environment=environment(),
         latency=results,
     )
-    conclude(record, accepted, output, as_json, Console(stderr=as_json, highlight=False))
+    conclude(record, accepted, output, as_json, console)

@@ -9,23 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from coreml_assay.gate.outputs import worst_snr_words
 from coreml_assay.gate.reasons import Kind, Reason, latency_subject, reason
 from coreml_assay.gate.tolerances import DEVICE_SNR
 from coreml_assay.gate.words import NOT_MEASURED, count, figure
+from coreml_assay.latency.filing import QUANTILES, quantile_seconds
 from coreml_assay.latency.protocol import is_neural_engine, neural_engine_shares
 from coreml_assay.latency_records import DEVICE_UNITS
 from coreml_assay.records import LatencyResult, Record
-
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "minimum": 0.0}
-
-
-def quantiles_ms(result: LatencyResult) -> dict[str, float]:
-    """The quantiles of all samples, in milliseconds, by name."""
-    samples = np.array(result.run.samples_ns, np.float64) / 1e6
-    return {name: float(np.quantile(samples, q)) for name, q in QUANTILES.items()}
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,8 @@ class LatencyRow:
         """The quantiles in words, in the order of `QUANTILES`."""
         if self.result is None:
             return (NOT_MEASURED,) * len(QUANTILES)
-        return tuple(figure(each, "ms", 3) for each in quantiles_ms(self.result).values())
+        run = self.result.run
+        return tuple(figure(1000 * quantile_seconds(run, name), "ms", 3) for name in QUANTILES)
 
     @property
     def load(self) -> str:
@@ -53,6 +45,12 @@ class LatencyRow:
     def place(self) -> str:
         """Where it ran, as far as the plan says."""
         return NOT_MEASURED if self.result is None else place_words(self.result)
+
+    @property
+    def cosine(self) -> str:
+        """The same as the smallest cosine of an output's angle, where there is one."""
+        outputs = () if self.result is None else self.result.float32
+        return figure(min((e.cosine for e in outputs if e.cosine is not None), default=None), "", 6)
 
     @property
     def outputs(self) -> str:

@@ -1,7 +1,8 @@
 """Latency against a baseline's: the same case on the same device, by ratio with its interval.
 
-Neighbouring predictions share their luck, so a ratio is taken between medians of ten in a row,
-not between single ones, and its interval is the time gate's.
+Predictions in a row share their luck, so what is paired is the medians of whole rounds; the
+interval is the time gate's. Where the sentinel is slower too, so is the machine, and a case has to
+be slower by as much more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from coreml_assay.records import LatencyResult, Record
 from coreml_assay.timing.intervals import Interval, ratio_interval
 
 CONFIDENCE = 0.99
-_IN_A_ROW = 10
 
 
 def compare_latency(record: Record, baseline: Record) -> Iterator[Reason]:
@@ -51,15 +51,17 @@ def _key(result: LatencyResult) -> tuple[str, ...]:
 def _compare(new: LatencyResult, old: LatencyResult) -> Iterator[Reason]:
     subject = latency_subject(new)
     interval = latency_interval(old, new)
+    machine = sentinel_ratio(old, new)
     sentence = (
-        f"The latency of {subject} is {ratio_words(interval)} the baseline's{_since(new, old)}."
+        f"The latency of {subject} is {ratio_words(interval)} the baseline's, the sentinel's "
+        f"{machine:.3g} times{_since(new, old)}"
     )
-    if interval.low > LATENCY_RATIO.value:
-        yield reason(subject, Kind.SLOWER, sentence)
-    elif interval.high < 1 / LATENCY_RATIO.value:
-        yield reason(subject, Kind.FASTER, sentence)
+    if interval.low > LATENCY_RATIO.value * max(machine, 1):
+        yield reason(subject, Kind.SLOWER, f"{sentence}.")
+    elif interval.high < min(machine, 1) / LATENCY_RATIO.value:
+        yield reason(subject, Kind.FASTER, f"{sentence}.")
     elif interval.high > LATENCY_RATIO.value:
-        yield reason(subject, Kind.UNDECIDED, f"{sentence[:-1]}, which decides nothing.")
+        yield reason(subject, Kind.UNDECIDED, f"{sentence}, which decides nothing.")
     if is_neural_engine(old.run.placement) and not is_neural_engine(new.run.placement):
         yield reason(
             subject,
@@ -71,18 +73,20 @@ def _compare(new: LatencyResult, old: LatencyResult) -> Iterator[Reason]:
 
 def latency_interval(before: LatencyResult, after: LatencyResult) -> Interval:
     """The ratio of two results' latencies, with its interval."""
-    medians = [_medians(before), _medians(after)]
-    shortest = min(map(len, medians))
-    return ratio_interval(medians[0][:shortest], medians[1][:shortest], CONFIDENCE)
-
-
-def _medians(result: LatencyResult) -> list[float]:
-    """Medians of so many predictions in a row, round by round."""
-    return [
-        statistics.median(each.samples_ns[at : at + _IN_A_ROW])
-        for each in result.run.rounds
-        for at in range(0, len(each.samples_ns), _IN_A_ROW)
+    pairs = [
+        tuple(statistics.median(each.samples_ns) for each in pair)
+        for pair in zip(before.run.rounds, after.run.rounds, strict=False)
     ]
+    return ratio_interval([old for old, _ in pairs], [new for _, new in pairs], CONFIDENCE)
+
+
+def sentinel_ratio(before: LatencyResult, after: LatencyResult) -> float:
+    """How much slower the sentinel is, and so the machine."""
+    old, new = (
+        statistics.median((*each.sentinel.before_ns, *each.sentinel.after_ns))
+        for each in (before, after)
+    )
+    return new / old
 
 
 def _since(new: LatencyResult, old: LatencyResult) -> str:

@@ -96,5 +96,6 @@ def agreement_subject(agreement: Agreement) -> str:
 def latency_subject(result: LatencyResult) -> str:
     """A model with a configuration on a device's compute units, named as a subject."""
     run = result.run
-    where = "the evaluator" if result.backend == "evaluator" else result.device.name
-    return f"{run.model}, {run.configuration} on {where}, {run.compute_units}"
+    if result.backend == "evaluator":
+        return f"{run.model}, {run.configuration} on the evaluator"
+    return f"{run.model}, {run.configuration} on {result.device.name}, {run.compute_units}"

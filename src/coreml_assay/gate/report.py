@@ -17,6 +17,7 @@ from coreml_assay.gate.absolute import unexplained
 from coreml_assay.gate.outputs import loses, snr_words
 from coreml_assay.gate.tolerances import TOLERANCES
 from coreml_assay.gate.verdict import Status, Verdict
+from coreml_assay.latency.filing import QUANTILES
 from coreml_assay.records import Outcome, Record, write_record
 
 _SYMBOLS = {
@@ -60,7 +61,7 @@ def render(
             accuracy=tables.accuracy_groups(record),
             devices=latency.device_groups(record),
             evaluated=latency.evaluator_rows(record),
-            quantiles=latency.QUANTILES,
+            quantiles=QUANTILES,
             metrics=tables.metric_rows(record),
             tolerances=TOLERANCES,
             legend=_MEANINGS,

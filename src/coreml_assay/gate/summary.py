@@ -30,6 +30,7 @@ from coreml_assay.gate.words import (
     one_line,
     size,
 )
+from coreml_assay.latency.filing import QUANTILES
 from coreml_assay.records import AccuracyRun, CheckResult, Outcome, Record, SuiteRun
 
 # A job summary is read on a page; what is longer belongs in the report.
@@ -161,7 +162,7 @@ def _latency(record: Record) -> Iterator[str]:
     for title, rows in groups.items():
         yield f"### {title}"
         yield _table(
-            ["model", "configuration", "compute units", *latency.QUANTILES, "worst output"],
+            ["model", "configuration", "compute units", *QUANTILES, "worst output"],
             [
                 [
                     _text(row.model),
