@@ -33,15 +33,15 @@ def hessian_of(inputs):
     hessian = Hessian(inputs.shape[-1])
     for sample in inputs:
         hessian.update(sample)
-    return hessian.matrix
+    return hessian
 
 
 def reference(stage, weight, inputs):
-    matrix = hessian_of(inputs)
-    factor = factorize(matrix, SPEC.hessian_dampening, False)
+    hessian = hessian_of(inputs)
+    factor = factorize(hessian.lower, SPEC.hessian_dampening, False)
     return {
         "hessian": lambda: hessian_of(inputs),
-        "factor": lambda: factorize(matrix, SPEC.hessian_dampening, False),
+        "factor": lambda: factorize(hessian.lower, SPEC.hessian_dampening, False),
         "sweep": lambda: quantize_with_factor(weight, factor, SPEC),
         "whole": lambda: quantize(weight, hessian_of(inputs), SPEC),
     }[stage]
@@ -54,7 +54,7 @@ def coremltools(stage, weight, inputs):
     functions it calls for those hand over the finished factor.
     """
     n = len(weight)
-    matrix = hessian_of(inputs)
+    matrix = hessian_of(inputs).matrix
     matrix.diagonal().add_(SPEC.hessian_dampening * matrix.diagonal().mean())
 
     def new():

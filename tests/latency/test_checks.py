@@ -238,3 +238,28 @@ def test_outputs_that_are_missing_or_others(prepared, on_a_mac, tmp_path):
     (folder / "outputs" / "0-CPU_ONLY.safetensors").unlink()
     with pytest.raises(SessionError, match=r"0-CPU_ONLY\.safetensors: missing"):
         refuse(session, *plan, prepared, folder)
+
+
+def test_the_evaluators_session_under_a_devices_name(prepared, evaluated, on_a_mac):
+    """The device taken from another session, everything else as it was, and a seal that fits."""
+    borrowed = msgspec.structs.replace(
+        read_session(evaluated), device=read_session(on_a_mac).device
+    )
+    with pytest.raises(SessionError, match=r"evaluator and device\.kind 'mac' do not go"):
+        refuse(sealed(borrowed), *read_plan(prepared), prepared, evaluated)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"processors": ("cpu",)}, {"thermal_before": "nominal"}, {"thermal_after": "nominal"}]
+)
+def test_what_cannot_be_known_without_a_mac(prepared, evaluated, facts):
+    session = read_session(evaluated)
+    device = msgspec.structs.replace(session.device, **facts)
+    (name,) = facts
+    with pytest.raises(SessionError, match=f"{name} of kind 'none' cannot be known"):
+        refuse(
+            sealed(msgspec.structs.replace(session, device=device)),
+            *read_plan(prepared),
+            prepared,
+            evaluated,
+        )

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from coreml_assay.conformance.strategies import GRIDS, ordinary_floats
 from coreml_assay.numerics import Grid, choose_qparams, compiled, native, quantize, round_to_nearest
-from coreml_assay.numerics import rounding as module
+from coreml_assay.numerics import sliced as module
 
 PATHS = ("0", *native.available())  # PyTorch, and the kernels of every instruction set here
 

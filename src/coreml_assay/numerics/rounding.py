@@ -7,8 +7,6 @@ wider one. Beside its result it needs less memory than one copy of the weight.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,16 +25,15 @@ from coreml_assay.numerics.blocks import (
     BlockShape,
     parameter_shape,
     split_shape,
-    spread,
 )
 from coreml_assay.numerics.compiled import round_into
 from coreml_assay.numerics.grid import Grid
+from coreml_assay.numerics.sliced import quantize_tensor_into, viewable
 
 _WIDER: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float16): np.dtype(np.float32),
     np.dtype(np.float32): np.dtype(np.float64),
 }
-_SLICE_BYTES = 1 << 20  # a slice and its quotient stay in a core's cache
 
 
 class QuantizedWeight(NamedTuple):
@@ -108,21 +105,12 @@ def _checked(
 
 
 def _round_with_torch(weight: Array, grid: Grid, out: QuantizedWeight) -> None:
-    tensor = torch.from_numpy(_viewable(weight))
+    tensor = torch.from_numpy(viewable(weight))
     parameters, widened = _parameters(tensor, out.scale.shape, grid)
     out.scale[...] = parameters.scale
     if out.zero_point is not None:
         out.zero_point[...] = parameters.zero_point
-    for rows, blocks in _slices(weight.shape, parameters.scale.shape, weight.itemsize):
-        z = parameters.zero_point
-        part = QuantizationParameters(parameters.scale[blocks], None if z is None else z[blocks])
-        out.codes[rows] = _quantize_slice(tensor[rows], part, grid, widened[blocks]).numpy()
-
-
-def _viewable(array: Array) -> Array:
-    """The array, or a copy where PyTorch cannot view it."""
-    whole = all(stride >= 0 and stride % array.itemsize == 0 for stride in array.strides)
-    return array if whole and array.flags.writeable else array.copy()
+    quantize_tensor_into(out.codes, tensor, parameters, grid, widened)
 
 
 def _parameters(
@@ -148,61 +136,3 @@ def _parameters(
         return QuantizationParameters(scale, None), widened
     zero_point = np.where(widened, wide.zero_point, parameters.zero_point)
     return QuantizationParameters(scale, zero_point), widened
-
-
-_Index = tuple["slice | npt.NDArray[np.intp]", ...]
-
-
-def _slices(
-    shape: tuple[int, ...], parameters: tuple[int, ...], itemsize: int
-) -> Iterator[tuple[tuple[slice, ...], _Index]]:
-    """Index pairs: a slice of the weight that fits a cache, and the blocks its rows lie in.
-
-    The blocks are given once for each row, so a slice may begin and end inside a block.
-    """
-    length, block = shape[0], shape[0] // parameters[0]
-    row_bytes = itemsize * math.prod(shape[1:])
-    step = _SLICE_BYTES // row_bytes
-    if step > 0 or len(shape) == 1:
-        for start in range(0, length, max(1, step)):
-            stop = min(start + max(1, step), length)
-            yield (slice(start, stop),), (np.arange(start, stop) // block,)
-        return
-    for row in range(length):  # a single row is too long: cut it along the next axis
-        for inner, blocks in _slices(shape[1:], parameters[1:], itemsize):
-            first = row // block
-            yield (slice(row, row + 1), *inner), (slice(first, first + 1), *blocks)
-
-
-def _quantize_slice(
-    weight: torch.Tensor,
-    parameters: QuantizationParameters,
-    grid: Grid,
-    widened: npt.NDArray[np.bool_],
-) -> torch.Tensor:
-    """Codes of one slice; by way of the wider dtype where the parameters needed it."""
-    split = weight.reshape(split_shape(weight.shape, parameters.scale.shape))
-    s = torch.from_numpy(spread(parameters.scale))
-    zero_point = parameters.zero_point
-    z = None if zero_point is None else torch.from_numpy(spread(zero_point)).to(s.dtype)
-    q = _round(split, s, z, grid)
-    if widened.any():
-        wide = torch.float64 if s.dtype is torch.float32 else torch.float32
-        exact = _round(split.to(wide), s.to(wide), z, grid).to(s.dtype)
-        q = torch.where(torch.from_numpy(spread(widened)), exact, q)
-    if not (parameters.scale > 0).all():
-        q = torch.where(s > 0, q, 0)
-    return q.reshape(weight.shape).to(torch.int8 if grid.signed else torch.uint8)
-
-
-def _round(
-    split: torch.Tensor, s: torch.Tensor, z: torch.Tensor | None, grid: Grid
-) -> torch.Tensor:
-    """clip(round(w / s) + z, lo, hi), still in floating point; one temporary.
-
-    It is NaN in a block of zeros; the caller sets those.
-    """
-    q = torch.div(split, s).round_()
-    if z is not None:
-        q += z
-    return q.clamp_(grid.lowest, grid.highest)

@@ -81,12 +81,15 @@ def test_normal_float_with_8_bits_is_refused(torch_subject: Subject) -> None:
 
 
 @pytest.mark.clause("G.4")
-@pytest.mark.parametrize("dtype", ["uint4", "int4"])
+@pytest.mark.parametrize("dtype", ["uint3", "uint4", "int3", "int4"])
 def test_normal_float(torch_subject: Subject, dtype: str) -> None:
     config = gptq(weight_dtype=dtype, enable_normal_float=True)
     found = compress(torch_subject, TWO, config, DATA)
     levels = max(len(np.unique(row)) for row in found.weights["0.weight"].values)
-    torch_subject.expect(levels <= 16, "a row has more values than codes", "at most 16", levels)
+    codes = 2 ** int(dtype[-1])
+    torch_subject.expect(
+        levels <= codes, "a row has more values than codes", f"at most {codes}", levels
+    )
     kinds = found.weights["0.weight"].compression_types
     torch_subject.expect_equal(kinds, (2,), "compression_type")
 

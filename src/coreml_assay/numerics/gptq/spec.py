@@ -22,7 +22,8 @@ class GPTQSpec:
         block_columns: how many columns share a scale; None for all of them.
         processing_group_size: how many columns are compensated one by one before the others are
             compensated for all of them at once. Changes the result only through float32
-            rounding. Groups end where blocks end, so the largest used is ``block_columns``.
+            rounding. Groups end where blocks end, and none is larger than 32, since the products
+            that compensate the others are faster.
         hessian_dampening: what is added to the Hessian's diagonal, as a share of its mean over
             the columns that calibration reached.
         activation_order: round the columns with the largest diagonal first. Scales are then

@@ -112,9 +112,9 @@ static inline TARGET int TYPED(parameters)(
 /* Round a weight of shape (n0, b0, n1, b1), whose block (i, j) is [i, :, j, :]. Its rows are
  * contiguous and begin `row` entries after each other; codes lie in memory as the weight does.
  *
- * scale and zero_point (may be null) have n0 * n1 entries, contiguous. Returns 0, or 1 where some block holds
- * NaN or infinities or has a scale or zero point that the dtype cannot compute; what was written is
- * then of no use. */
+ * scale and zero_point (may be null) have n0 * n1 entries, contiguous. Returns 0, or 1 where some
+ * block holds NaN or infinities or has a scale or zero point that the dtype cannot compute; what
+ * was written is then of no use. */
 EXPORT TARGET int TYPED(coreml_assay_round)(
     const WORD *restrict weight, int64_t n0, int64_t b0, int64_t n1, int64_t b1, int64_t row,
     int32_t lo, int32_t hi, int symmetric, int32_t middle, WORD *restrict scale, uint8_t *restrict zero_point,

@@ -15,11 +15,10 @@ from coreml_assay.numerics import (
     Grid,
     QuantizationParameters,
     QuantizedWeight,
-    dequantize,
-    quantize,
     round_to_nearest,
 )
 from coreml_assay.numerics.blocks import Array
+from coreml_assay.numerics.sliced import dequantize_by, quantize_by
 
 
 @attrs.frozen(eq=False)
@@ -56,7 +55,7 @@ def quantize_tensor(weight: torch.Tensor, grid: Grid, blocks: BlockShape) -> Qua
     codes, scale, zero_point = round_to_nearest(working, grid, blocks)
     if weight.dtype is torch.bfloat16:
         scale = _rounded_to_bfloat16(scale)
-        codes = quantize(working, QuantizationParameters(scale, zero_point), grid)
+        codes = quantize_by(working, QuantizationParameters(scale, zero_point), grid)
     restored = _restored(QuantizedWeight(codes, scale, zero_point))
     if not np.isfinite(restored).all():
         raise ValueError(
@@ -85,7 +84,6 @@ def _rounded_to_bfloat16(scale: Array) -> Array:
 
 def _restored(quantized: QuantizedWeight) -> Array:
     parameters = QuantizationParameters(quantized.scale, quantized.zero_point)
-    with np.errstate(over="ignore"):  # the caller looks for infinities
-        restored = dequantize(quantized.codes, parameters, working=quantized.scale.dtype)
+    restored = dequantize_by(quantized.codes, parameters)
     restored += 0  # -0.0, from a code below its zero point in a block of zeros, becomes 0.0
     return restored
