@@ -6,13 +6,13 @@ import attrs
 import numpy as np
 
 from coreml_assay.mil.program import all_operations
-from coreml_assay.numerics import Grid, choose_qparams
+from coreml_assay.numerics import Grid, affine, choose_qparams
 from coreml_assay.optimize.coreml import activation_pairs, calibration
 from coreml_assay.optimize.coreml.calibration import TensorRange
 from mutants.mutant import Mutant
-from mutants.weights import _range_without_zero
 
 # The real functions, for faults that change what they take or return.
+_range_of_extremes = affine.range_of_extremes
 _parameters, _last, _named = (
     activation_pairs.activation_parameters,
     activation_pairs._last_of_pattern,
@@ -69,7 +69,11 @@ class SwapsSymmetricAndLinear(Mutant):
 
 class RangeWithoutZero(Mutant):
     violates = "A.16"
-    faults = {"numerics.affine.block_range": _range_without_zero}
+    faults = {
+        "numerics.affine.range_of_extremes": lambda low, high, grid: (
+            _range_of_extremes(low, high, grid) if grid.symmetric else (low, high)
+        )
+    }
 
 
 class ClipsRangesToFloat16(Mutant):

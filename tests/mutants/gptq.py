@@ -131,7 +131,13 @@ class ZeroesDeadColumns(Mutant):
 
 class IgnoresGroups(Mutant):
     violates = "G.16"
-    faults = {"optimize.torch.layerwise_compression.gptq.groups_of": lambda layer: 1}
+
+    @staticmethod
+    def _of_the_first(layer, inputs):
+        columns = _input_columns(layer, inputs)
+        return columns[:1].expand_as(columns)
+
+    faults = {"optimize.torch.layerwise_compression.gptq.input_columns": _of_the_first}
 
 
 class TakesPatchesInAnotherOrder(Mutant):

@@ -5,37 +5,37 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from coreml_assay.numerics import affine, blocks, rounding
+from coreml_assay.numerics import affine, blocks, sliced
 from coreml_assay.optimize.coreml import selection, transform
 from mutants.mutant import Mutant
 
 # The real functions, for faults that change what they return.
-_round, _range_to_qparams = rounding._round, affine.qparams_of_range
-_block_range, _per_block = affine.block_range, blocks.per_block
+_round, _range_to_qparams = sliced._round, affine.qparams_of_range
+_range_of_extremes, _per_block = affine.range_of_extremes, blocks.per_block
 _axes_for, _size = selection._channel_axes_for, transform.WeightQuantizer._decompressed_size
 
 
 def _codes(rounded, grid, z):
-    return np.clip(rounded + (0 if z is None else z), grid.lowest, grid.highest)
+    return (rounded if z is None else rounded + z).clamp(grid.lowest, grid.highest)
 
 
 class RoundsHalfUp(Mutant):
     violates = "Q.2"
     faults = {
-        "numerics.rounding._round": lambda w, s, z, grid: _codes(np.floor(w / s + 0.5), grid, z)
+        "numerics.sliced._round": lambda w, s, z, grid: _codes((w / s + 0.5).floor(), grid, z)
     }
 
 
 class Truncates(Mutant):
     violates = "Q.2"
-    faults = {"numerics.rounding._round": lambda w, s, z, grid: _codes(np.trunc(w / s), grid, z)}
+    faults = {"numerics.sliced._round": lambda w, s, z, grid: _codes((w / s).trunc(), grid, z)}
 
 
 class RoundsAfterAddingZeroPoint(Mutant):
     violates = "Q.2"
     faults = {
-        "numerics.rounding._round": lambda w, s, z, grid: np.clip(
-            np.round(w / s + (0 if z is None else z)), grid.lowest, grid.highest
+        "numerics.sliced._round": lambda w, s, z, grid: _codes(
+            (w / s + (0 if z is None else z)).round(), grid, None
         )
     }
 
@@ -43,8 +43,8 @@ class RoundsAfterAddingZeroPoint(Mutant):
 class ClipsOneCodeEarly(Mutant):
     violates = "Q.1"
     faults = {
-        "numerics.rounding._round": lambda w, s, z, grid: np.minimum(
-            _round(w, s, z, grid), grid.highest - 1
+        "numerics.sliced._round": lambda w, s, z, grid: _round(w, s, z, grid).clamp(
+            max=grid.highest - 1
         )
     }
 
@@ -52,8 +52,8 @@ class ClipsOneCodeEarly(Mutant):
 class DoesNotClip(Mutant):
     violates = "Q.1"
     faults = {
-        "numerics.rounding._round": lambda w, s, z, grid: (
-            np.round(w / s) + (0 if z is None else z) + (1 if grid.symmetric else 0)
+        "numerics.sliced._round": lambda w, s, z, grid: (
+            (w / s).round() + (0 if z is None else z) + (1 if grid.symmetric else 0)
         )
     }
 
@@ -71,25 +71,20 @@ class ZeroPointOffByOne(Mutant):
     faults = {"numerics.rounding.qparams_of_range": _shifted_zero_point}
 
 
-def _range_without_zero(weight, grid, block_shape):
-    low, high = _block_range(weight, grid, block_shape)
-    if grid.symmetric:
-        return low, high
-    split = weight.reshape(blocks.split_shape(weight.shape, low.shape))
-    within = tuple(range(1, 2 * weight.ndim, 2))
-    return split.min(axis=within), split.max(axis=within)
-
-
 class RangeWithoutZero(Mutant):
     violates = "Q.4"
-    faults = {"numerics.rounding.block_range": _range_without_zero}
+    faults = {
+        "numerics.rounding.range_of_extremes": lambda low, high, grid: (
+            _range_of_extremes(low, high, grid) if grid.symmetric else (low, high)
+        )
+    }
 
 
 class ScaleOfTheWrongBlock(Mutant):
     violates = "Q.9"
     faults = {
-        "numerics.rounding.block_range": lambda *args: tuple(
-            np.roll(bound, 1, axis=-1) for bound in _block_range(*args)
+        "numerics.rounding.range_of_extremes": lambda *args: tuple(
+            np.roll(bound, 1, axis=-1) for bound in _range_of_extremes(*args)
         )
     }
 

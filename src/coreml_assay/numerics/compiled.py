@@ -1,7 +1,7 @@
-"""Round-to-nearest by the compiled kernel: one pass over the weight, on PyTorch's threads.
+"""Round-to-nearest by the compiled kernel: one pass over the weight, on PyTorch's threads, if any.
 
 Equals `affine.choose_qparams` and `affine.quantize` in the weight's dtype, bit for bit; what the
-kernel cannot do it declines, and `rounding` does it with PyTorch.
+kernel cannot do it declines, and `rounding` does it with PyTorch or numpy.
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from coreml_assay.numerics import native
 from coreml_assay.numerics.blocks import Array
 from coreml_assay.numerics.grid import Grid
+
+try:
+    from torch import get_num_threads
+except ImportError:  # PyTorch is optional, and with it the setting
+
+    def get_num_threads() -> int:
+        """One: nobody was asked."""
+        return 1
+
 
 _NAMES = {
     np.dtype(np.float32): "coreml_assay_round_f32",
@@ -78,7 +86,7 @@ def round_into(
         )
         return not failed
 
-    threads = min(torch.get_num_threads(), max(1, weight.size // _WORTH_A_THREAD))
+    threads = min(get_num_threads(), max(1, weight.size // _WORTH_A_THREAD))
     parts = list(_parts(layout, threads))
     if len(parts) == 1:
         return round_part(parts[0])

@@ -1,23 +1,27 @@
 """Round-to-nearest in the weight's own precision: compiled, or with PyTorch a slice at a time.
 
+PyTorch is optional: without it and without a kernel the oracle's own steps are taken.
+
 Equals `affine.choose_qparams` and `affine.quantize` run in the weight's dtype, bit for bit,
 except in blocks whose scale or zero point that dtype cannot compute: those are done in the next
-wider one. Beside its result it needs less memory than one copy of the weight.
+wider one. Unless neither is there, it needs less memory beside its result than one copy of the
+weight.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from coreml_assay.numerics.affine import (
     QuantizationParameters,
     block_range,
     out_of_precision,
     qparams_of_range,
+    quantize,
     range_of_extremes,
 )
 from coreml_assay.numerics.blocks import (
@@ -25,10 +29,10 @@ from coreml_assay.numerics.blocks import (
     BlockShape,
     parameter_shape,
     split_shape,
+    spread,
 )
 from coreml_assay.numerics.compiled import round_into
 from coreml_assay.numerics.grid import Grid
-from coreml_assay.numerics.sliced import quantize_tensor_into, viewable
 
 _WIDER: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float16): np.dtype(np.float32),
@@ -80,7 +84,8 @@ def round_to_nearest(
     if weight.size == 0 or weight.ndim == 0:
         block_range(weight, grid, block_shape)  # says what is wrong
     if not round_into(weight, grid, *result):
-        _round_with_torch(weight, grid, result)
+        with_torch = find_spec("torch") is not None
+        (_round_with_torch if with_torch else _round_with_numpy)(weight, grid, result)
     return result
 
 
@@ -105,23 +110,45 @@ def _checked(
 
 
 def _round_with_torch(weight: Array, grid: Grid, out: QuantizedWeight) -> None:
+    import torch
+
+    from coreml_assay.numerics.sliced import quantize_tensor_into, viewable
+
     tensor = torch.from_numpy(viewable(weight))
-    parameters, widened = _parameters(tensor, out.scale.shape, grid)
-    out.scale[...] = parameters.scale
-    if out.zero_point is not None:
-        out.zero_point[...] = parameters.zero_point
+    split = tensor.reshape(split_shape(tensor.shape, out.scale.shape))
+    within_blocks = tuple(range(1, split.ndim, 2))
+    low, high = split.amin(within_blocks).numpy(), split.amax(within_blocks).numpy()
+    parameters, widened = _parameters(low, high, grid)
+    _store(parameters, out)
     quantize_tensor_into(out.codes, tensor, parameters, grid, widened)
 
 
+def _round_with_numpy(weight: Array, grid: Grid, out: QuantizedWeight) -> None:
+    split = weight.reshape(split_shape(weight.shape, out.scale.shape))
+    within_blocks = tuple(range(1, split.ndim, 2))
+    parameters, widened = _parameters(split.min(within_blocks), split.max(within_blocks), grid)
+    _store(parameters, out)
+    out.codes[...] = quantize(weight, parameters, grid)
+    if widened.any():
+        wide = _WIDER[weight.dtype]
+        scale = parameters.scale.astype(wide)
+        parameters = QuantizationParameters(scale, parameters.zero_point)
+        exact = quantize(weight.astype(wide), parameters, grid)
+        inside = np.broadcast_to(spread(widened), split.shape).reshape(weight.shape)
+        np.copyto(out.codes, exact, where=inside)
+
+
+def _store(parameters: QuantizationParameters, out: QuantizedWeight) -> None:
+    out.scale[...] = parameters.scale
+    if out.zero_point is not None:
+        out.zero_point[...] = parameters.zero_point
+
+
 def _parameters(
-    tensor: torch.Tensor, blocks: tuple[int, ...], grid: Grid
+    low: Array, high: Array, grid: Grid
 ) -> tuple[QuantizationParameters, npt.NDArray[np.bool_]]:
     """Parameters in the weight's dtype, and the blocks that needed a wider one to find them."""
-    split = tensor.reshape(split_shape(tensor.shape, blocks))
-    within_blocks = tuple(range(1, split.ndim, 2))
-    A, B = range_of_extremes(
-        split.amin(within_blocks).numpy(), split.amax(within_blocks).numpy(), grid
-    )
+    A, B = range_of_extremes(low, high, grid)
     parameters = qparams_of_range(A, B, grid)
     widened = out_of_precision(A, B, grid)
     if not widened.any():
