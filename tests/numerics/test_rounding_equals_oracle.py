@@ -196,7 +196,7 @@ def test_a_large_weight_is_rounded_on_as_many_threads_as_pytorch_may_use(monkeyp
     monkeypatch.setattr(compiled, "_parts", lambda *sizes: used.append(sizes[1]) or real(*sizes))
     results = []
     for threads in (1, 2, 9):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(compiled, "get_num_threads", lambda threads=threads: threads)
         results.append(round_to_nearest(weight, GRIDS[-1], (1, 32)))
     assert used == ([1, 2, 3] if native.available() else [])
     for found in results[1:]:

@@ -48,10 +48,18 @@ def _source(layer: str) -> str:
 
 
 def _data(layer: str) -> str:
-    """Samples whose neighbouring places correlate, the same each time they are made."""
-    shape = LAYERS[layer][1]
-    made = f"torch.randn({shape}, generator=torch.Generator().manual_seed(i))"
-    return f"[{made}.cumsum(-1) for i in range(8)]"
+    """Samples whose neighbouring places correlate, the same each time they are made.
+
+    Of layers with groups, the later groups' inputs correlate the other way.
+    """
+    source, shape = LAYERS[layer]
+    made = f"torch.randn({shape}, generator=torch.Generator().manual_seed(i)).cumsum(-1)"
+    if "groups" in source:
+        channels, length = shape[1], shape[-1]
+        later = f"(torch.arange({channels}) >= {channels // 2})"
+        later = f"{later}.reshape({(channels, *[1] * (len(shape) - 2))})"
+        made = f"torch.where({later} & (torch.arange({length}) % 2 == 1), -1, 1) * {made}"
+    return f"[{made} for i in range(8)]"
 
 
 @pytest.mark.clause("G.13", "G.16")
