@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from coreml_assay.goldens.store import frozen_goldens
-from coreml_assay.implementations.trainable_models import MODELS, TrainableModel
+from coreml_assay.implementations.trainable_model import TrainableModel
+from coreml_assay.implementations.trainable_models import MODELS
 
 GOLDENS = frozen_goldens("coremltools-9.0/linear-quantizer")
 CASES = {case.name: case for case in GOLDENS.cases.calibrated}

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from coreml_assay.implementations.trainable_models import TrainableModel
+from coreml_assay.implementations.trainable_model import TrainableModel
 
 
 class CalibratedCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

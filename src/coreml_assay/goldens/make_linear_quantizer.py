@@ -19,7 +19,8 @@ from coreml_assay.implementations.linear_quantizing import (
     placement,
     shared_quantizers,
 )
-from coreml_assay.implementations.trainable_models import MODELS, TrainableModel
+from coreml_assay.implementations.trainable_model import TrainableModel
+from coreml_assay.implementations.trainable_models import MODELS
 from coreml_assay.mil.structure import constants, structure
 from coreml_assay.numerics.blocks import Array
 

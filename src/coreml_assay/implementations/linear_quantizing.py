@@ -14,7 +14,7 @@ import coremltools as ct
 import numpy as np
 
 from coreml_assay.implementations.torch_models import TorchWeight, torch_weights
-from coreml_assay.implementations.trainable_models import TrainableModel
+from coreml_assay.implementations.trainable_model import TrainableModel
 from coreml_assay.mil.program import Program
 from coreml_assay.mil.samples import TARGETS
 from coreml_assay.numerics.blocks import Array
