@@ -125,14 +125,26 @@ def test_nearly_all_codes_of_each_layer_are_those_of_coremltools(layers):
     for layer in layers:
         shares = np.array([each.share for each in layer])
         assert shares.mean(axis=0).min() >= 0.999
-        assert shares.min() >= 0.995  # one spec alone: a handful of near-ties
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="near-ties; the fewest equal codes are 99.65%"
+)
+def test_nearly_all_codes_of_each_spec_are_those_of_coremltools(layers):
+    assert np.min([each.share for layer in layers for each in layer]) >= 0.999
 
 
 def test_the_loss_is_that_of_coremltools(layers):
     ratios = np.array([[each.loss_ratio for each in layer] for layer in layers])
     assert ratios.mean(axis=1).max() <= 1.001
-    assert ratios.max() <= 1.002  # one spec alone: near-ties that fell the better way for them
     assert ratios.mean() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="near-ties; the largest ratio is 1.00126"
+)
+def test_the_loss_of_each_spec_is_that_of_coremltools(layers):
+    assert np.max([each.loss_ratio for layer in layers for each in layer]) <= 1.001
 
 
 def test_the_bits_are_the_same_with_one_and_two_threads(layers):
