@@ -31,7 +31,7 @@ DEFAULT_CASES = 5200
     default=("reference", "coremltools"),
     show_default="reference and coremltools",
     metavar="NAME",
-    help="Implementation under test: an installed one, or module:object. Can be repeated.",
+    help="Under test: an installed one, module:object or command:PROGRAM. Can be repeated.",
 )
 @click.option(
     "-m",

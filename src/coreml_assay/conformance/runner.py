@@ -42,7 +42,7 @@ def run_suite(
     and no other; the checks that were not reached are then missing from the result.
 
     Args:
-        implementation: a name, or ``module:object``.
+        implementation: a name, ``module:object`` or ``command:PROGRAM``.
         seed: of hypothesis; the same seed tries the same inputs.
         profile: "quick" or "thorough".
         log: where pytest's output goes.

@@ -1,4 +1,4 @@
-"""Finding implementations: by entry point, or as ``module:object``."""
+"""Finding implementations: by entry point, as ``module:object``, or as ``command:PROGRAM``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import importlib
 import re
 from importlib.metadata import EntryPoint, entry_points
 
+from coreml_assay.implementations.case_folders import CommandError
+from coreml_assay.implementations.command import PREFIX, Command, Options
 from coreml_assay.implementations.protocol import Implementation, faces
 
 GROUP = "coreml_assay.implementations"
@@ -26,12 +28,18 @@ def load_implementation(name: str) -> Implementation:
     """Load an implementation.
 
     Args:
-        name: the name of an installed one, or ``module:object``; a class is called without
-            arguments.
+        name: the name of an installed one; ``module:object``, where a class is called without
+            arguments; or ``command:`` and a program with its arguments, as a shell splits them.
 
     Raises:
-        ImplementationError: it does not exist, does not import, or has no face.
+        ImplementationError: it does not exist, does not import, does not describe itself, or has
+            no face.
     """
+    if name.startswith(PREFIX):
+        try:
+            return Command(name.removeprefix(PREFIX), Options.from_environment())
+        except CommandError as error:
+            raise ImplementationError(f"{name}: {error}") from error
     installed = available()
     if name in installed:
         entry = installed[name]
@@ -42,7 +50,7 @@ def load_implementation(name: str) -> Implementation:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ImplementationError(
             f"no implementation {name!r}{hint}; installed are {', '.join(installed)}, and "
-            "module:object names any other"
+            "module:object or command:PROGRAM names any other"
         )
     try:
         importlib.invalidate_caches()
