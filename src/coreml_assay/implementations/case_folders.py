@@ -121,9 +121,7 @@ _Answer = TypeVar("_Answer", Description, Result)
 
 def quantize_weight_case(spec: WeightSpec) -> QuantizeWeightCase:
     """The case.json of a call of `TensorFace.quantize_weight`."""
-    return QuantizeWeightCase(
-        protocol=PROTOCOL, grid=_grid(spec.grid), block_shape=_sizes(spec)
-    )
+    return QuantizeWeightCase(protocol=PROTOCOL, grid=_grid(spec.grid), block_shape=_sizes(spec))
 
 
 def gptq_case(batches: int, spec: CalibratedWeightSpec) -> GPTQCase:

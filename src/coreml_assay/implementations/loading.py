@@ -1,4 +1,4 @@
-"""Finding implementations: by entry point, as ``module:object``, or as ``command:PROGRAM``."""
+"""Finding implementations: by entry point, in the catalogue, by object or by program."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from coreml_assay.implementations.case_folders import CommandError
 from coreml_assay.implementations.command import PREFIX, Command, Options
+from coreml_assay.implementations.environments import OverlayError, catalogue, enter
 from coreml_assay.implementations.protocol import Implementation, faces
 
 GROUP = "coreml_assay.implementations"
@@ -28,12 +29,13 @@ def load_implementation(name: str) -> Implementation:
     """Load an implementation.
 
     Args:
-        name: the name of an installed one; ``module:object``, where a class is called without
-            arguments; or ``command:`` and a program with its arguments, as a shell splits them.
+        name: the name of an installed one or of one in the catalogue; ``module:object``, where a
+            class is called without arguments; or ``command:`` and a program with its arguments,
+            as a shell splits them.
 
     Raises:
-        ImplementationError: it does not exist, does not import, does not describe itself, or has
-            no face.
+        ImplementationError: it does not exist, is not installed, does not import, does not
+            describe itself, or has no face.
     """
     if name.startswith(PREFIX):
         try:
@@ -43,14 +45,17 @@ def load_implementation(name: str) -> Implementation:
     installed = available()
     if name in installed:
         entry = installed[name]
+    elif name in catalogue():
+        entry = _from_overlay(name)
     elif _OBJECT.fullmatch(name):
         entry = EntryPoint(name=name, value=name, group=GROUP)
     else:
-        near = difflib.get_close_matches(name, installed, n=1)
+        near = difflib.get_close_matches(name, [*installed, *catalogue()], n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ImplementationError(
-            f"no implementation {name!r}{hint}; installed are {', '.join(installed)}, and "
-            "module:object or command:PROGRAM names any other"
+            f"no implementation {name!r}{hint}; installed are {', '.join(installed)}, more are "
+            "listed by `coreml-assay implementations`, and module:object or command:PROGRAM "
+            "names any other"
         )
     try:
         importlib.invalidate_caches()
@@ -67,3 +72,12 @@ def load_implementation(name: str) -> Implementation:
             "shaped like coremltools.optimize (with coreml, torch, or both)"
         )
     return implementation
+
+
+def _from_overlay(name: str) -> EntryPoint:
+    entry = catalogue()[name]
+    try:
+        enter(entry)
+    except OverlayError as error:
+        raise ImplementationError(str(error)) from error
+    return EntryPoint(name=name, value=entry.adapter, group=GROUP)
