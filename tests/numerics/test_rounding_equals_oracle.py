@@ -116,6 +116,15 @@ def field_of_records(weight):
     return records["number"]
 
 
+@pytest.mark.parametrize(("shape", "slice_bytes"), [((3, 4), 16), ((5,), 1), ((5,), 8)])
+def test_a_row_is_in_one_slice_only(monkeypatch, shape, slice_bytes):
+    monkeypatch.setattr(module, "_SLICE_BYTES", slice_bytes)
+    seen = np.zeros(shape, int)
+    for rows, _ in module._slices(shape, (1,) * len(shape), 4):
+        seen[rows] += 1
+    assert (seen == 1).all()
+
+
 def test_slices_cover_every_row_once(monkeypatch):
     monkeypatch.setattr(module, "_SLICE_BYTES", 3 * 4 * 4)
     weight = np.zeros((1, 8, 4), np.float32)
@@ -163,14 +172,23 @@ def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, s
         assert_same_bits(found.scale, expected.scale)
 
 
-def test_a_result_is_written_into_what_is_given():
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_a_result_is_written_into_what_is_given(monkeypatch, path, grid):
+    monkeypatch.setenv(native.VARIABLE, path)
     weight = np.random.default_rng(2).standard_normal((4, 8)).astype(np.float32)
-    out = round_to_nearest(-weight, GRIDS[0], (1, 0))
-    found = round_to_nearest(weight, GRIDS[0], (1, 0), out)
-    assert found.codes is out.codes
-    assert_same_bits(found.codes, round_to_nearest(weight, GRIDS[0], (1, 0)).codes)
-    with pytest.raises(ValueError, match=r"out\.codes must have shape"):
-        round_to_nearest(weight[:2], GRIDS[0], (1, 0), out)
+    out = round_to_nearest(-weight, grid, (1, 0))
+    found = round_to_nearest(weight, grid, (1, 0), out)
+    for part, given, want in zip(found, out, round_to_nearest(weight, grid, (1, 0)), strict=True):
+        assert part is given
+        assert part is None or (part.tobytes() == want.tobytes() and part.shape == want.shape)
+    with pytest.raises(
+        ValueError, match=r"^out\.codes must have shape and dtype .*, got .*\(4, 8\)"
+    ):
+        round_to_nearest(weight[:2], grid, (1, 0), out)
+    wrong = np.zeros((4, 2), grid.dtype) if grid.stores_zero_point else np.zeros((4, 1), np.int8)
+    with pytest.raises(ValueError, match=r"^out\.zero_point must have "):
+        round_to_nearest(weight, grid, (1, 0), out._replace(zero_point=wrong))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
@@ -187,6 +205,7 @@ def test_threads_share_every_block_once(layout, threads):
         seen.append(blocks[i : i + m0, j : j + m1])
     np.testing.assert_array_equal(np.concatenate([each.ravel() for each in seen]), blocks.ravel())
     assert len(seen) <= threads
+    assert all(each.size for each in seen)
 
 
 def test_a_large_weight_is_rounded_on_as_many_threads_as_pytorch_may_use(monkeypatch):
