@@ -6,8 +6,9 @@ what is observed.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import sys
 import warnings
 
@@ -29,6 +30,6 @@ def reproduce(reproduction: str, name: str) -> str | None:
 
 if __name__ == "__main__":
     chosen = [each for each in load_deviations() if each.id in set(sys.argv[1:])]
-    output, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115 - as long as the process
-    found = {each.id: reproduce(each.reproduction, each.id) for each in chosen}
-    json.dump({"version": coremltools.__version__, **found}, output)
+    with contextlib.redirect_stdout(io.StringIO()):  # some print
+        found = {each.id: reproduce(each.reproduction, each.id) for each in chosen}
+    json.dump({"version": coremltools.__version__, **found}, sys.stdout)
