@@ -13,7 +13,13 @@ from typing import Any, Literal, cast
 import msgspec
 import pytest
 
-from coreml_assay.conformance.traces import Tested, append_result, write_planned, write_tested
+from coreml_assay.conformance.traces import (
+    Tested,
+    append_result,
+    end_with_parent,
+    write_planned,
+    write_tested,
+)
 from coreml_assay.records import CheckResult, Outcome
 
 _SUITE = Path(__file__).parent
@@ -29,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--implementation",
         default="reference",
         metavar="NAME",
-        help="implementation under test: an installed one, or module:object (default: reference)",
+        help="under test: an installed one, module:object or command:PROGRAM (default: reference)",
     )
     group.addoption(
         "--clause",
@@ -203,6 +209,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     global _results_file
     is_worker = hasattr(session.config, "workerinput")
     _results_file = None if is_worker else session.config.getoption("--assay-results")
+    if _results_file is not None:
+        end_with_parent()
 
 
 def _is_check(item: pytest.Item) -> bool:
@@ -223,6 +231,8 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None]) -> CheckResult:
         outcome, detail = Outcome.UNSUPPORTED, str(error)
     elif isinstance(error, NotMeasured):
         outcome, detail = Outcome.NOT_MEASURED, str(error)
+    elif isinstance(error, Nonconformance) and listed and listed.decision == "absent":
+        outcome, detail = Outcome.UNSUPPORTED, f"{listed.title} ({listed.id})"
     elif isinstance(error, Nonconformance):
         outcome, detail = (Outcome.DEVIATION if listed else Outcome.FAIL), str(error)
     elif error is not None:
