@@ -78,7 +78,12 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 def _load_profile(config: pytest.Config) -> None:
     from hypothesis import HealthCheck, Phase, settings
+    from hypothesis.internal.conjecture import providers
 
+    # hypothesis also tries numbers that it finds in the source of imported modules, unless they
+    # are installed: a check's inputs would depend on the checks before it, and on where the
+    # package lies.
+    providers.is_local_module_file = lambda path: False
     settings.register_profile(
         "coreml-assay",
         max_examples=_EXAMPLES[config.getoption("--assay-profile")],
