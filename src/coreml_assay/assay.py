@@ -54,7 +54,7 @@ class Plan:
     """What to measure.
 
     Attributes:
-        implementations: names, or ``module:object``.
+        implementations: names, ``module:object`` or ``command:PROGRAM``.
         seed: of everything random.
         profile: of the suite, "quick" or "thorough".
         cases: random weights compared with coremltools, for each other implementation.

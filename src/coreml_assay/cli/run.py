@@ -32,7 +32,7 @@ DEFAULT_CASES = 5200
     default=("reference", "coremltools"),
     show_default="reference and coremltools",
     metavar="NAME",
-    help="Under test: an installed one, one of the catalogue, or module:object. Can be repeated.",
+    help="Under test: installed, of the catalogue, module:object or command:PROGRAM. Repeatable.",
 )
 @click.option(
     "-m",

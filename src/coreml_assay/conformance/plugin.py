@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--implementation",
         default="reference",
         metavar="NAME",
-        help="implementation under test: an installed one, or module:object (default: reference)",
+        help="under test: an installed one, module:object or command:PROGRAM (default: reference)",
     )
     group.addoption(
         "--clause",

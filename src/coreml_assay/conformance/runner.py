@@ -48,7 +48,7 @@ def run_suite(
     no other: the check that it crashed in fails, those that were not reached are not measured.
 
     Args:
-        implementation: a name, or ``module:object``.
+        implementation: a name, ``module:object`` or ``command:PROGRAM``.
         seed: of hypothesis; the same seed tries the same inputs.
         profile: "quick" or "thorough".
         log: where pytest's output goes.
