@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coreml_assay import conformance
-from coreml_assay.conformance.runner import pytest_arguments
+from coreml_assay.conformance.runner import suite_settings
 
 SUITE = Path(conformance.__file__).parent
 CHECKS = [
@@ -49,8 +49,7 @@ def run_checks(tmp_path):
 
     def run(name: str, *checks: str, seed: int = 7, **variables: str) -> tuple[bytes, bytes]:
         results, recorded = tmp_path / f"{name}.jsonl", tmp_path / f"{name}.txt"
-        arguments = pytest_arguments("mine:Recording", seed, "quick", results)
-        settings = arguments[arguments.index("-q") :]
+        settings = suite_settings("mine:Recording", seed, "quick", results)
         subprocess.run(
             [sys.executable, "-m", "pytest", *(f"{SUITE}/{check}" for check in checks), *settings],
             env={

@@ -97,7 +97,7 @@ def _load_profile(config: pytest.Config) -> None:
     # hypothesis also tries numbers that it finds in the source of imported modules, unless they
     # are installed: a check's inputs would depend on the checks before it, and on where the
     # package lies.
-    providers.is_local_module_file = lambda path: False
+    setattr(providers, "is_local_module_file", lambda path: False)  # noqa: B010 - not typed
     settings.register_profile(
         "coreml-assay",
         max_examples=_EXAMPLES[config.getoption("--assay-profile")],
