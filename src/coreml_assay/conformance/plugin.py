@@ -237,6 +237,8 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None]) -> CheckResult:
         outcome, detail = Outcome.UNSUPPORTED, str(error)
     elif isinstance(error, NotMeasured):
         outcome, detail = Outcome.NOT_MEASURED, str(error)
+    elif isinstance(error, Nonconformance) and listed and listed.decision == "absent":
+        outcome, detail = Outcome.UNSUPPORTED, f"{listed.title} ({listed.id})"
     elif isinstance(error, Nonconformance):
         outcome, detail = (Outcome.DEVIATION if listed else Outcome.FAIL), str(error)
     elif error is not None:
