@@ -86,7 +86,7 @@ def write_report(
     Raises:
         OSError: the folder cannot be written; each file is then old or new, never half.
     """
-    write_record(record, folder / "record.json")
+    write_record(record, folder / tables.RECORD_FILE)
     page = render(record, verdict, clauses, deviations)
     write_bytes(folder / "index.html", page.encode())
     write_bytes(folder / "summary.md", summary.markdown(record, verdict).encode())

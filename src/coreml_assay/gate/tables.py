@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from coreml_assay.gate.reasons import suite_subject
 from coreml_assay.gate.words import NOT_MEASURED, first_line, size
 from coreml_assay.records import AccuracyRun, CheckResult, ModelRun, Outcome, Record, SuiteRun
 
+RECORD_FILE = "record.json"  # beside the report
 WORST_FIRST = (
     Outcome.FAIL,
     Outcome.FIXED,
@@ -230,20 +232,32 @@ def _checks_by_clause(suite: SuiteRun) -> dict[str, list[CheckResult]]:
 
 @dataclass(frozen=True)
 class Finding:
-    """A check with the implementation it ran on."""
+    """A check with the implementation it ran on.
+
+    Attributes:
+        implementation: name and version.
+        check: its result.
+        replay: the command that runs it again, where the record is.
+    """
 
     implementation: str
     check: CheckResult
+    replay: str
 
 
 def findings(record: Record, *wanted: Outcome) -> tuple[Finding, ...]:
     """The checks with the wanted outcomes."""
     return tuple(
-        Finding(suite_subject(suite), check)
+        Finding(suite_subject(suite), check, _replay(suite, check))
         for suite in record.suites
         for check in suite.checks
         if check.outcome in wanted
     )
+
+
+def _replay(suite: SuiteRun, check: CheckResult) -> str:
+    name = suite.loaded_as or suite.implementation
+    return shlex.join(("coreml-assay", "replay", RECORD_FILE, check.check, "-i", name))
 
 
 @dataclass(frozen=True)
