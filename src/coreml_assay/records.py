@@ -16,8 +16,9 @@ import msgspec
 from coreml_assay.files import write_bytes
 from coreml_assay.latency_records import Device, LatencyRun, Sentinel
 
-# 2 added accuracy and sensitivities, 3 latency; older records read as without.
-SCHEMA_VERSION = 3
+# 2 added accuracy and sensitivities, 3 latency, 4 what was not run and what loads what was run;
+# older records read as without.
+SCHEMA_VERSION = 4
 
 
 class Outcome(enum.Enum):
@@ -67,11 +68,21 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     version: str
     checks_expected: int  # how many the suite has; fewer executed is a failure of the run
     checks: tuple[CheckResult, ...]
+    loaded_as: str = ""  # the name it was asked for by, where known
     # Deterministic figures where smaller is better, for example "extra_memory_ratio".
     metrics: dict[str, float] = {}
 
     def __post_init__(self) -> None:
         _require_finite(self.metrics)
+
+
+class NotRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An implementation of which the suite, or areas of it, could not be run."""
+
+    implementation: str  # the name it was asked for by
+    state: Literal["not installed", "failed"]
+    detail: str  # one line: the command that installs it, or what went wrong
+    areas: tuple[str, ...] = ()  # of the suite; none of them named means all
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -198,6 +209,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     accuracy: tuple[AccuracyRun, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     latency: tuple[LatencyResult, ...] = ()
+    not_run: tuple[NotRun, ...] = ()
 
 
 class RecordError(ValueError):

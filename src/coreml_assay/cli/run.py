@@ -13,6 +13,7 @@ from coreml_assay.cli.common import (
     conclude,
     json_option,
     output_option,
+    profile_option,
     reporting_errors,
     seed_option,
 )
@@ -58,13 +59,7 @@ DEFAULT_CASES = 5200
 )
 @output_option
 @seed_option
-@click.option(
-    "--profile",
-    type=click.Choice(["quick", "thorough"]),
-    default="quick",
-    show_default=True,
-    help="How many inputs each property is tried on.",
-)
+@profile_option
 @click.option(
     "--cases",
     type=click.IntRange(min=0),
@@ -88,6 +83,7 @@ def run_command(
     """Run everything: the suite, random programs, real models; report and verdict."""
     accepted = None if baseline is None else read_record(baseline)
     console = Console(stderr=as_json, highlight=False)
+    console.print(f"seed {seed}, profile {profile}")
     shipped, missing = shipped_models() if use_shipped else ({}, [])
     for command in missing:
         console.print(f"a real model is not installed and will not be measured: {command}")
