@@ -86,7 +86,7 @@ def test_the_page_shows_every_mutant_and_checks_that_exist():
 @pytest.mark.parametrize(("area", "mutant"), EACH_MUTANT)
 def test_a_fault_takes_the_place_of_something(area, mutant):
     for name in mutant.faults:
-        assert callable(pkgutil.resolve_name(f"coreml_assay.{name}")), name
+        pkgutil.resolve_name(f"coreml_assay.{name}")  # raises where there is nothing
 
 
 @pytest.mark.parametrize("area", EACH_AREA)
