@@ -121,6 +121,17 @@ def test_interrupted_resumed_and_on_a_cluster_the_record_is_the_same(tmp_path):
     assert first.stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
+def test_over_a_cluster_the_record_of_real_implementations_is_the_same(tmp_path):
+    pytest.importorskip("distributed")
+    names, areas = ("reference", "coremltools"), ("activations", "gptq")
+    made = plan(tmp_path / "one", implementations=names, areas=areas, backend="threading", jobs=1)
+    whole = measured(made)
+    cluster = attrs.evolve(made, folder=tmp_path / "cluster", backend="dask", jobs=2)
+    assert measured(cluster) == whole
+    assert whole.count(b'"outcome":"deviation"') > 10
+
+
 def test_versions_of_one_implementation_stand_side_by_side_and_what_fails_has_a_name(tmp_path):
     names = (*NAMES, "matrix_samples:EndsAtOnce", "coremltools-8.0")
     record = run_matrix(plan(tmp_path, implementations=names), lambda *told: None)
