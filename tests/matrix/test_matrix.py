@@ -22,7 +22,7 @@ from coreml_assay.matrix.run import Plan, known_names, run_matrix
 from coreml_assay.matrix.worker import measure_cell
 
 MODULE = """
-import os, time
+import os, tempfile, time
 from pathlib import Path
 from coreml_assay.implementations import Unsupported
 
@@ -30,6 +30,8 @@ class Newer:
     name, version = "sample", "2"
     def quantize_weight(self, weight, spec):
         raise Unsupported("nothing at all")
+    def gptq(self, weight, inputs, spec):
+        raise Unsupported(f"{object()} in {tempfile.gettempdir()}/{os.getpid()}")
 
 class Older(Newer):
     version = "1"
@@ -92,6 +94,7 @@ def is_running(pid):
 def test_interrupted_resumed_and_on_a_cluster_the_record_is_the_same(tmp_path):
     pytest.importorskip("distributed")
     whole = measured(plan(tmp_path / "threads"))
+    assert b"object at an address> in a temporary path" in whole
     assert measured(plan(tmp_path / "cluster", backend="dask")) == whole
 
     (tmp_path / "hold").touch()
