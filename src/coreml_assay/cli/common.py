@@ -17,6 +17,7 @@ from coreml_assay.accuracy.own import DataError
 from coreml_assay.conformance.registry import load_clauses, load_deviations
 from coreml_assay.conformance.runner import SuiteError
 from coreml_assay.gate import Verdict, judge, write_report
+from coreml_assay.gate.drift import DriftError
 from coreml_assay.goldens.store import GoldenError
 from coreml_assay.implementations import ImplementationError, OverlayError
 from coreml_assay.matrix.backends import BackendError
@@ -67,6 +68,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
         except (
             BackendError,
             DataError,
+            DriftError,
             GoldenError,
             ImplementationError,
             OverlayError,
