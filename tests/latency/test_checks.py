@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coreml_assay.latency.checks import refuse
-from coreml_assay.latency.plan import read_plan
+from coreml_assay.latency.plan import read_plan, read_samples, write_samples
 from coreml_assay.latency.session import SessionError, decode_session, read_session, sealed
 from coreml_assay.latency_records import Session
 
@@ -263,3 +263,49 @@ def test_what_cannot_be_known_without_a_mac(prepared, evaluated, facts):
             prepared,
             evaluated,
         )
+
+
+@pytest.mark.parametrize(
+    ("too_little", "words"),
+    [
+        ({"samples_per_round": 19}, "samples_ns are 190; 200 are needed"),
+        ({"pause_ns": 0}, "the plan has no pause between rounds"),
+    ],
+)
+def test_a_plan_that_asks_for_too_little(prepared, on_a_mac, too_little, words):
+    """The session does all that its plan asks for, and is refused nevertheless."""
+    plan, plan_sha256 = read_plan(prepared)
+    plan = msgspec.structs.replace(plan, **too_little)
+    session = read_session(on_a_mac)
+    replace = msgspec.structs.replace
+    runs = tuple(
+        replace(
+            run,
+            rounds=tuple(
+                replace(each, samples_ns=each.samples_ns[: plan.samples_per_round])
+                for each in run.rounds
+            ),
+        )
+        for run in session.runs
+    )
+    session = sealed(replace(session, runs=runs))
+    with pytest.raises(SessionError, match=words):
+        refuse(session, plan, plan_sha256, prepared, on_a_mac)
+
+
+@pytest.mark.parametrize("change", ["a sample less", "another name", "another shape"])
+def test_outputs_of_another_form_under_a_checksum_that_fits(prepared, on_a_mac, tmp_path, change):
+    folder = tmp_path / "collected"
+    shutil.copytree(on_a_mac, folder)
+    path = folder / "outputs" / "0-CPU_ONLY.safetensors"
+    samples = read_samples(path)
+    if change == "a sample less":
+        samples.pop()
+    else:
+        ((name, value),) = samples[0].items()
+        samples[0] = {"other": value} if change == "another name" else {name: value[..., :-1]}
+    session = read_session(folder)
+    first = msgspec.structs.replace(session.runs[0], outputs_sha256=write_samples(samples, path))
+    session = sealed(msgspec.structs.replace(session, runs=(first, *session.runs[1:])))
+    with pytest.raises(SessionError, match="of arrays of other names or shapes"):
+        refuse(session, *read_plan(prepared), prepared, folder)

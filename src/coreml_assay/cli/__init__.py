@@ -9,8 +9,9 @@ from coreml_assay.cli.accuracy import accuracy
 from coreml_assay.cli.bench import bench_command
 from coreml_assay.cli.gate import gate, report, schema
 from coreml_assay.cli.goldens import goldens
+from coreml_assay.cli.implementations import implementations
 from coreml_assay.cli.latency import latency
-from coreml_assay.cli.listing import deviations, implementations
+from coreml_assay.cli.listing import deviations
 from coreml_assay.cli.run import run_command
 
 __all__ = ["main"]

@@ -18,7 +18,7 @@ from coreml_assay.conformance.registry import load_clauses, load_deviations
 from coreml_assay.conformance.runner import SuiteError
 from coreml_assay.gate import Verdict, judge, write_report
 from coreml_assay.goldens.store import GoldenError
-from coreml_assay.implementations import ImplementationError
+from coreml_assay.implementations import ImplementationError, OverlayError
 from coreml_assay.mil.program import PackageError
 from coreml_assay.records import Record, RecordError
 from coreml_assay.terminal import show_verdict
@@ -56,6 +56,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
             DataError,
             GoldenError,
             ImplementationError,
+            OverlayError,
             PackageError,
             RecordError,
             SuiteError,

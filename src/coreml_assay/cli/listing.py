@@ -1,4 +1,4 @@
-"""``coreml-assay deviations | implementations``: what is known."""
+"""``coreml-assay deviations``: what is known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import msgspec
 
 from coreml_assay.cli.common import json_option, reporting_errors
 from coreml_assay.conformance.registry import load_deviations
-from coreml_assay.implementations import available
 
 
 @click.command()
@@ -23,11 +22,3 @@ def deviations(as_json: bool) -> None:
         click.echo(f"{entry.severity} {entry.id}  [{entry.implementation} {entry.versions}]")
         click.echo(f"    {entry.title}")
         click.echo(f"    clauses {', '.join(entry.clauses)}; decided for: {entry.decision}")
-
-
-@click.command()
-@reporting_errors
-def implementations() -> None:
-    """List the installed implementations."""
-    for name, entry in available().items():
-        click.echo(f"{name:<16} {entry.value}")

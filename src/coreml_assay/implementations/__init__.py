@@ -1,5 +1,13 @@
 """What can be put under test: the protocol, one small adapter each, and how they are found."""
 
+from coreml_assay.implementations.environments import (
+    OverlayError,
+    catalogue,
+    install,
+    install_command,
+    is_installed,
+    process_environment,
+)
 from coreml_assay.implementations.loading import ImplementationError, available, load_implementation
 from coreml_assay.implementations.protocol import (
     CalibratedTensorFace,
@@ -18,10 +26,16 @@ __all__ = [
     "Face",
     "Implementation",
     "ImplementationError",
+    "OverlayError",
     "Unsupported",
     "WeightSpec",
     "available",
+    "catalogue",
     "faces",
+    "install",
+    "install_command",
+    "is_installed",
     "load_implementation",
     "predicting",
+    "process_environment",
 ]

@@ -1,4 +1,4 @@
-"""Finding implementations: by entry point, or as ``module:object``."""
+"""Finding implementations: by entry point, in the catalogue, or as ``module:object``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import re
 from importlib.metadata import EntryPoint, entry_points
 
+from coreml_assay.implementations.environments import OverlayError, catalogue, enter
 from coreml_assay.implementations.protocol import Implementation, faces
 
 GROUP = "coreml_assay.implementations"
@@ -26,23 +27,25 @@ def load_implementation(name: str) -> Implementation:
     """Load an implementation.
 
     Args:
-        name: the name of an installed one, or ``module:object``; a class is called without
-            arguments.
+        name: the name of an installed one or of one in the catalogue, or ``module:object``; a
+            class is called without arguments.
 
     Raises:
-        ImplementationError: it does not exist, does not import, or has no face.
+        ImplementationError: it does not exist, is not installed, does not import, or has no face.
     """
     installed = available()
     if name in installed:
         entry = installed[name]
+    elif name in catalogue():
+        entry = _from_overlay(name)
     elif _OBJECT.fullmatch(name):
         entry = EntryPoint(name=name, value=name, group=GROUP)
     else:
-        near = difflib.get_close_matches(name, installed, n=1)
+        near = difflib.get_close_matches(name, [*installed, *catalogue()], n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ImplementationError(
-            f"no implementation {name!r}{hint}; installed are {', '.join(installed)}, and "
-            "module:object names any other"
+            f"no implementation {name!r}{hint}; installed are {', '.join(installed)}, more are "
+            "listed by `coreml-assay implementations`, and module:object names any other"
         )
     try:
         importlib.invalidate_caches()
@@ -59,3 +62,12 @@ def load_implementation(name: str) -> Implementation:
             "shaped like coremltools.optimize (with coreml, torch, or both)"
         )
     return implementation
+
+
+def _from_overlay(name: str) -> EntryPoint:
+    entry = catalogue()[name]
+    try:
+        enter(entry)
+    except OverlayError as error:
+        raise ImplementationError(str(error)) from error
+    return EntryPoint(name=name, value=entry.adapter, group=GROUP)
