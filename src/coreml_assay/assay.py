@@ -27,8 +27,10 @@ from coreml_assay.implementations import (
     Face,
     Implementation,
     ImplementationError,
+    apart,
     faces,
     load_implementation,
+    require_installed,
 )
 from coreml_assay.mil.program import PackageError, load_program, open_package
 from coreml_assay.numerics import native
@@ -52,7 +54,7 @@ class Plan:
     """What to measure.
 
     Attributes:
-        implementations: names, or ``module:object``.
+        implementations: names, ``module:object`` or ``command:PROGRAM``.
         seed: of everything random.
         profile: of the suite, "quick" or "thorough".
         cases: random weights compared with coremltools, for each other implementation.
@@ -80,7 +82,8 @@ def shipped_models() -> tuple[dict[str, Path], list[str]]:
 def run(plan: Plan, progress: Progress) -> Record:
     """Measure everything the plan names.
 
-    Suites run beside each other and beside the rest, each in a process of its own.
+    Suites run beside each other and beside the rest, each in a process of its own. All else runs
+    in this process, without the implementations whose packages another process must import.
 
     Args:
         plan: what to measure.
@@ -91,11 +94,13 @@ def run(plan: Plan, progress: Progress) -> Record:
         PackageError: a model cannot be read.
         SuiteError: a suite could not be run at all.
     """
-    loaded = [load_implementation(name) for name in plan.implementations]
+    loaded = [load_implementation(name) for name in plan.implementations if not apart(name)]
+    for name in filter(apart, plan.implementations):
+        require_installed(name)
     for package in plan.models.values():
         _check_package(package)  # what is wrong is told before anything long begins
     cancelled = threading.Event()
-    with ThreadPoolExecutor(max_workers=len(loaded) or 1) as executor:
+    with ThreadPoolExecutor(max_workers=len(plan.implementations) or 1) as executor:
         try:
             suites = [
                 executor.submit(_suite, plan, name, progress, cancelled)

@@ -9,7 +9,7 @@ import enum
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -241,4 +241,9 @@ def write_record(record: Record, path: Path) -> None:
 
 def record_schema() -> bytes:
     """The JSON Schema of a record."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Record)), indent=2) + b"\n"
+    return json_schema(Record)
+
+
+def json_schema(kind: Any) -> bytes:
+    """The JSON Schema of what msgspec reads as a type, indented."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(kind)), indent=2) + b"\n"

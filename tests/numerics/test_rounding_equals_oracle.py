@@ -36,7 +36,7 @@ def cases(draw):
     return weight, block_shape
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=3 * settings.default.max_examples)
 @pytest.mark.parametrize("path", PATHS)
 @given(
     case=cases(),

@@ -7,12 +7,13 @@ import click
 from coreml_assay import __version__
 from coreml_assay.cli.accuracy import accuracy
 from coreml_assay.cli.bench import bench_command
-from coreml_assay.cli.gate import gate, report, schema
+from coreml_assay.cli.gate import gate, report
 from coreml_assay.cli.goldens import goldens
 from coreml_assay.cli.implementations import implementations
 from coreml_assay.cli.latency import latency
 from coreml_assay.cli.listing import deviations
 from coreml_assay.cli.run import run_command
+from coreml_assay.cli.schema import schema
 
 __all__ = ["main"]
 
@@ -30,6 +31,7 @@ def main() -> None:
     First steps:
       coreml-assay run                     the reference and the installed coremltools
       coreml-assay run -i my_package:Mine  your own implementation
+      coreml-assay run -i command:./mine   the same, in any language
       coreml-assay accuracy                outputs of quantized models, real or your own
       coreml-assay latency                 predictions on a Mac, an iPhone or an iPad
       coreml-assay gate BASELINE RECORD    compare a run with an accepted one

@@ -31,7 +31,7 @@ from coreml_assay.timing.worker import IMPLEMENTATION_WORKLOADS, WORKLOADS
 @click.option(
     "--implementations",
     metavar="BEFORE,AFTER",
-    help="Compare two implementations instead: installed ones, or module:object.",
+    help="Compare two implementations instead: installed ones, module:object or command:PROGRAM.",
 )
 @click.option(
     "--repository",

@@ -1,4 +1,4 @@
-"""``coreml-assay gate | report | schema``: what a record means."""
+"""``coreml-assay gate | report``: what a record means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from coreml_assay.cli.common import conclude, json_option, output_option, reporting_errors
-from coreml_assay.records import read_record, record_schema
+from coreml_assay.records import read_record
 
 
 @click.command()
@@ -39,10 +39,3 @@ def gate(baseline: Path, record: Path, output: Path | None, as_json: bool) -> No
 def report(record: Path, output: Path) -> None:
     """Write the report of a RECORD again: HTML, Markdown, JUnit XML."""
     conclude(read_record(record), None, output, False, Console(highlight=False))
-
-
-@click.command()
-@reporting_errors
-def schema() -> None:
-    """Print the JSON Schema of a record."""
-    click.echo(record_schema().decode(), nl=False)

@@ -16,6 +16,7 @@ from coreml_assay.cli.common import (
     reporting_errors,
     seed_option,
 )
+from coreml_assay.implementations import apart
 from coreml_assay.records import read_record
 from coreml_assay.terminal import stage_progress
 
@@ -31,7 +32,7 @@ DEFAULT_CASES = 5200
     default=("reference", "coremltools"),
     show_default="reference and coremltools",
     metavar="NAME",
-    help="Implementation under test: an installed one, or module:object. Can be repeated.",
+    help="Under test: installed, of the catalogue, module:object or command:PROGRAM. Repeatable.",
 )
 @click.option(
     "-m",
@@ -90,6 +91,8 @@ def run_command(
     shipped, missing = shipped_models() if use_shipped else ({}, [])
     for command in missing:
         console.print(f"a real model is not installed and will not be measured: {command}")
+    for name in filter(apart, implementations):
+        console.print(f"{name} has a process of its own: the suite alone will be run on it")
     accuracy = (CREPE,) if use_shipped and not CREPE.missing else ()
     plan = Plan(
         implementations=tuple(dict.fromkeys(implementations)),

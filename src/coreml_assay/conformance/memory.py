@@ -24,9 +24,11 @@ def extra_memory_ratio(implementation: Implementation) -> dict[str, float]:
     A float32 weight of 16 MiB; allocations as numpy reports them to tracemalloc.
 
     Returns:
-        A figure for each of two configurations; empty without a tensor face.
+        A figure for each of two configurations; empty without a tensor face, or where the work
+        is done in another process.
     """
-    if Face.TENSOR not in faces(implementation):
+    elsewhere = getattr(implementation, "runs_elsewhere", False)
+    if elsewhere or Face.TENSOR not in faces(implementation):
         return {}
     weight = np.random.default_rng(0).standard_normal(_SHAPE).astype(np.float32)
     figures = {}

@@ -6,13 +6,14 @@ It wakes up only in runs that collect the conformance suite.
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
 import pytest
 
+from coreml_assay.conformance.traces import Tested, append_result, write_planned, write_tested
 from coreml_assay.records import CheckResult, Outcome
 
 _SUITE = Path(__file__).parent
@@ -28,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--implementation",
         default="reference",
         metavar="NAME",
-        help="implementation under test: an installed one, or module:object (default: reference)",
+        help="under test: an installed one, module:object or command:PROGRAM (default: reference)",
     )
     group.addoption(
         "--clause",
@@ -47,7 +48,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--assay-results",
         type=Path,
         metavar="FILE",
-        help="append the result of each check to FILE, one JSON object a line",
+        help="append the result of each check to FILE, one JSON object a line; what there was to "
+        "check, and who was tested, go into files beside it",
+    )
+    group.addoption(
+        "--assay-figures",
+        action="store_true",
+        help="also measure the memory that quantizing a weight takes, for who was tested",
     )
 
 
@@ -109,14 +116,24 @@ def clauses_of(item: pytest.Item) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def implementation(request: pytest.FixtureRequest) -> Any:
-    """The implementation under test."""
+def implementation(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The implementation under test; who it is, and its figures, go beside the results."""
+    from coreml_assay.conformance.memory import extra_memory_ratio
     from coreml_assay.implementations import ImplementationError, load_implementation
 
     try:
-        return load_implementation(request.config.getoption("--implementation"))
+        loaded = load_implementation(request.config.getoption("--implementation"))
     except ImplementationError as error:
+        if _results_file is not None:
+            write_tested(_results_file, Tested(error=str(error)))
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    who = Tested(implementation=loaded.name, version=loaded.version)
+    if _results_file is not None:
+        write_tested(_results_file, who)
+    yield loaded
+    if _results_file is not None and request.config.getoption("--assay-figures"):
+        figures = extra_memory_ratio(loaded)
+        write_tested(_results_file, msgspec.structs.replace(who, metrics=figures))
 
 
 @pytest.fixture
@@ -185,8 +202,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Append a check's result to the results file."""
     for key, value in report.user_properties:
         if key == _RESULT and _results_file is not None:
-            with _results_file.open("a", encoding="utf-8") as file:
-                file.write(f"{value}\n")
+            append_result(_results_file, str(value))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Write down what there is to check, so that what a crash left undone has a name."""
+    if _results_file is not None:
+        write_planned(_results_file, [_unjudged(item) for item in session.items if _is_check(item)])
 
 
 _results_file: Path | None = None
@@ -226,17 +248,25 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None]) -> CheckResult:
         detail = f"passes, but the registry lists it under {listed.id!r}: correct the registry"
     else:
         outcome, detail = Outcome.PASS, ""
-    kind = cast(
-        Literal["property", "golden", "recipe"], _KINDS[item.path.relative_to(_SUITE).parts[0]]
-    )
     shows_deviation = outcome in (Outcome.DEVIATION, Outcome.FIXED) and listed is not None
-    return CheckResult(
-        check=check,
-        kind=kind,
-        clauses=clauses_of(item),
+    return msgspec.structs.replace(
+        _unjudged(item),
         outcome=outcome,
         detail=detail,
         deviation=listed.id if shows_deviation and listed else None,
+    )
+
+
+def _unjudged(item: pytest.Item) -> CheckResult:
+    """A check before it ran."""
+    kind = cast(
+        Literal["property", "golden", "recipe"], _KINDS[item.path.relative_to(_SUITE).parts[0]]
+    )
+    return CheckResult(
+        check=check_name(item),
+        kind=kind,
+        clauses=clauses_of(item),
+        outcome=Outcome.NOT_MEASURED,
     )
 
 

@@ -20,6 +20,15 @@ from packaging.version import Version
 AREAS = ("weights", "activations", "torch-ptq", "linear-quantizer", "gptq")
 """The areas of the documentation, in the order they are shown."""
 
+_AREAS_OF_FILES = {
+    "test_activation": "activations",
+    "test_ptq": "torch-ptq",
+    "test_lq_": "linear-quantizer",
+    "test_linear_quantizer": "linear-quantizer",
+    "test_gptq": "gptq",
+}
+"""How the names of an area's files begin; all others are about weights."""
+
 Entry = TypeVar("Entry")
 
 
@@ -99,9 +108,31 @@ def checks_of_files() -> dict[str, int]:
     return msgspec.yaml.decode(_content("checks.yaml"), type=dict[str, int])
 
 
-def check_count() -> int:
-    """How many checks the suite has."""
-    return sum(checks_of_files().values())
+def check_count(area: str | None = None) -> int:
+    """How many checks the suite has, or one area of it."""
+    counts = checks_of_files().items()
+    return sum(number for file, number in counts if area in (None, area_of_file(file)))
+
+
+def area_of_file(file: str) -> str:
+    """The area that a file of the suite is about, for example ``properties/test_codes.py``."""
+    name = file.rsplit("/", 1)[-1]
+    found = (area for start, area in _AREAS_OF_FILES.items() if name.startswith(start))
+    return next(found, "weights")
+
+
+def area_of_clause(clause: str) -> str | None:
+    """The area that lists a clause."""
+    return _areas_of_clauses().get(clause)
+
+
+@cache
+def _areas_of_clauses() -> dict[str, str]:
+    return {
+        clause.id: area
+        for area in AREAS
+        for clause in msgspec.yaml.decode(_content("clauses", f"{area}.yaml"), type=list[Clause])
+    }
 
 
 def _load(kind: str, entry_type: type[Entry]) -> tuple[Entry, ...]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from coreml_assay.conformance.memory import extra_memory_ratio
-from coreml_assay.conformance.registry import check_count
-from coreml_assay.implementations import load_implementation
-from coreml_assay.records import CheckResult, SuiteRun
+from coreml_assay.conformance import traces
+from coreml_assay.conformance.registry import area_of_file, check_count, checks_of_files
+from coreml_assay.implementations import ImplementationError, process_environment
+from coreml_assay.records import CheckResult, Outcome, SuiteRun
 
 _POLL_SECONDS = 0.2
+_SUITE = Path(__file__).parent
+# How pytest ends when it has run its tests, passing and failing.
+_RAN_TO_THE_END = (0, 1)
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the run is no longer wanted
@@ -34,18 +37,23 @@ def run_suite(
     seed: int,
     profile: str,
     log: Path,
+    area: str | None = None,
+    variables: dict[str, str] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> SuiteRun:
-    """Run every check on an implementation.
+    """Run every check, or those of one area, on an implementation.
 
-    The checks run in a process of their own, so an implementation that crashes ends its own run
-    and no other; the checks that were not reached are then missing from the result.
+    The checks run in a process of their own, which has the implementation's overlay in front if
+    there is one; who was tested is what that process found. One that crashes ends its own run and
+    no other: the check that it crashed in fails, those that were not reached are not measured.
 
     Args:
-        implementation: a name, or ``module:object``.
+        implementation: a name, ``module:object`` or ``command:PROGRAM``.
         seed: of hypothesis; the same seed tries the same inputs.
         profile: "quick" or "thorough".
         log: where pytest's output goes.
+        area: one of `registry.AREAS`, or None for all.
+        variables: of the environment, for the process, beside those it has anyway.
         progress: called with the number of checks done; may raise `Cancelled`.
 
     Raises:
@@ -53,69 +61,124 @@ def run_suite(
         ImplementationError: the implementation cannot be loaded.
         SuiteError: pytest ended before it ran a single check.
     """
-    loaded = load_implementation(implementation)
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.jsonl"
-        _run_pytest(implementation, seed, profile, results, log, progress)
-        checks = _read(results)
-    if not checks:
-        raise SuiteError(f"no check was run on {implementation}; pytest's output is in {log}")
+        arguments = pytest_arguments(implementation, seed, profile, results, area)
+        environment = {**process_environment(implementation), **(variables or {})}
+        code = _run_pytest(arguments, environment, results, log, progress)
+        checks, planned = traces.read_results(results), traces.read_planned(results)
+        tested = traces.read_tested(results)
+    if tested is not None and tested.error is not None:
+        raise ImplementationError(tested.error)
+    if tested is None or not planned:
+        raise SuiteError(
+            f"no check was run on {implementation}: the process ended with {_ending(code)}; "
+            f"its output is in {log}"
+        )
+    if code not in _RAN_TO_THE_END:
+        checks += _left_undone(checks, planned, _ending(code))
     return SuiteRun(
-        implementation=loaded.name,
-        version=loaded.version,
-        checks_expected=check_count(),
+        implementation=tested.implementation,
+        version=tested.version,
+        checks_expected=check_count(area),
         checks=tuple(sorted(checks, key=lambda result: result.check)),
-        metrics=extra_memory_ratio(loaded),
+        metrics=tested.metrics,
     )
 
 
-def pytest_arguments(implementation: str, seed: int, profile: str, results: Path) -> list[str]:
+def pytest_arguments(
+    implementation: str, seed: int, profile: str, results: Path, area: str | None = None
+) -> list[str]:
     """What to give pytest to run the suite, with its own settings and no others."""
-    suite = Path(__file__).parent
+    figures = ["--assay-figures"] if area in (None, "weights") else []
     return [
-        *("--pyargs", "coreml_assay.conformance", "-q", "-p", "no:cacheprovider"),
-        *("-c", str(suite / "pytest.ini"), "--rootdir", str(suite)),
+        *_selection(area),
+        *(
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            str(_SUITE / "pytest.ini"),
+            "--rootdir",
+            str(_SUITE),
+        ),
         *("--implementation", implementation, "--assay-profile", profile),
-        *("--hypothesis-seed", str(seed), "--assay-results", str(results)),
+        *("--hypothesis-seed", str(seed), "--assay-results", str(results), *figures),
     ]
 
 
+def _selection(area: str | None) -> list[str]:
+    if area is None:
+        return ["--pyargs", "coreml_assay.conformance"]
+    return [str(_SUITE / file) for file in checks_of_files() if area_of_file(file) == area]
+
+
 def _run_pytest(
-    implementation: str,
-    seed: int,
-    profile: str,
+    arguments: Sequence[str],
+    environment: dict[str, str],
     results: Path,
     log: Path,
     progress: Callable[[int], None],
-) -> None:
-    arguments = ["-m", "pytest", *pytest_arguments(implementation, seed, profile, results)]
+) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [sys.executable, "-m", "pytest", *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
             # The suite is the same suite whatever the surrounding project sets for its own tests.
-            env={key: value for key, value in os.environ.items() if key != "PYTEST_ADDOPTS"},
+            env={key: value for key, value in environment.items() if key != "PYTEST_ADDOPTS"},
         )
         try:
             while process.poll() is None:
-                progress(_lines(results))
+                progress(traces.count_results(results))
                 time.sleep(_POLL_SECONDS)
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-    progress(_lines(results))
+    progress(traces.count_results(results))
+    return process.returncode
 
 
-def _lines(results: Path) -> int:
-    return results.read_bytes().count(b"\n") if results.exists() else 0
+def _ending(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
 
 
-def _read(results: Path) -> list[CheckResult]:
-    if not results.exists():
+def _left_undone(
+    checks: Sequence[CheckResult], planned: Sequence[CheckResult], ending: str
+) -> list[CheckResult]:
+    """Results for what a process that crashed did not get done: the first is where it happened."""
+    done = {check.check for check in checks}
+    left = [check for check in planned if check.check not in done]
+    if not left:
         return []
-    # A process that was killed may leave its last line unfinished.
-    lines = results.read_bytes().split(b"\n")[:-1]
-    return [msgspec.json.decode(line, type=CheckResult) for line in lines]
+    where, *others = left
+    crash = f"the process ended with {ending} during this check"
+    skipped = f"not reached: the process ended with {ending} during {where.check}"
+    return [
+        msgspec.structs.replace(where, outcome=Outcome.FAIL, detail=crash),
+        *(msgspec.structs.replace(check, detail=skipped) for check in others),
+    ]
+
+
+def join_areas(parts: Sequence[SuiteRun]) -> SuiteRun:
+    """One run made of runs over areas, of the same implementation and version."""
+    first = parts[0]
+    assert {(each.implementation, each.version) for each in parts} == {
+        (first.implementation, first.version)
+    }
+    checks = (check for each in parts for check in each.checks)
+    return SuiteRun(
+        implementation=first.implementation,
+        version=first.version,
+        checks_expected=sum(each.checks_expected for each in parts),
+        checks=tuple(sorted(checks, key=lambda result: result.check)),
+        metrics={name: value for each in parts for name, value in each.metrics.items()},
+    )

@@ -2,11 +2,13 @@
 
 from coreml_assay.implementations.environments import (
     OverlayError,
+    apart,
     catalogue,
     install,
     install_command,
     is_installed,
     process_environment,
+    require_installed,
 )
 from coreml_assay.implementations.loading import ImplementationError, available, load_implementation
 from coreml_assay.implementations.protocol import (
@@ -29,6 +31,7 @@ __all__ = [
     "OverlayError",
     "Unsupported",
     "WeightSpec",
+    "apart",
     "available",
     "catalogue",
     "faces",
@@ -38,4 +41,5 @@ __all__ = [
     "load_implementation",
     "predicting",
     "process_environment",
+    "require_installed",
 ]

@@ -84,6 +84,22 @@ def is_installed(entry: Entry) -> bool:
     return label.packages == entry.packages
 
 
+def apart(name: str) -> bool:
+    """Whether an implementation needs a process of its own, for its packages' sake."""
+    entry = catalogue().get(name)
+    return entry is not None and bool(entry.packages)
+
+
+def require_installed(name: str) -> None:
+    """Refuse an entry of the catalogue whose packages are not at hand.
+
+    Raises:
+        OverlayError: with the command that installs them.
+    """
+    if name in catalogue() and not is_installed(catalogue()[name]):
+        raise OverlayError(f"{name}: not installed; {install_command(name)}")
+
+
 def install_command(*names: str) -> str:
     """What to type to have these entries installed."""
     return f"coreml-assay implementations install {' '.join(names)}"
@@ -143,8 +159,7 @@ def enter(entry: Entry) -> None:
         OverlayError: the overlay is not installed, or this process has imported one of the
             packages from elsewhere.
     """
-    if not is_installed(entry):
-        raise OverlayError(f"{entry.name}: not installed; {install_command(entry.name)}")
+    require_installed(entry.name)
     if not entry.packages:
         return
     folder = overlay(entry)

@@ -1,4 +1,4 @@
-"""Finding implementations: by entry point, in the catalogue, or as ``module:object``."""
+"""Finding implementations: by entry point, in the catalogue, by object or by program."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import importlib
 import re
 from importlib.metadata import EntryPoint, entry_points
 
+from coreml_assay.implementations.case_folders import CommandError
+from coreml_assay.implementations.command import PREFIX, Command, Options
 from coreml_assay.implementations.environments import OverlayError, catalogue, enter
 from coreml_assay.implementations.protocol import Implementation, faces
 
@@ -27,12 +29,19 @@ def load_implementation(name: str) -> Implementation:
     """Load an implementation.
 
     Args:
-        name: the name of an installed one or of one in the catalogue, or ``module:object``; a
-            class is called without arguments.
+        name: the name of an installed one or of one in the catalogue; ``module:object``, where a
+            class is called without arguments; or ``command:`` and a program with its arguments,
+            as a shell splits them.
 
     Raises:
-        ImplementationError: it does not exist, is not installed, does not import, or has no face.
+        ImplementationError: it does not exist, is not installed, does not import, does not
+            describe itself, or has no face.
     """
+    if name.startswith(PREFIX):
+        try:
+            return Command(name.removeprefix(PREFIX), Options.from_environment())
+        except CommandError as error:
+            raise ImplementationError(f"{name}: {error}") from error
     installed = available()
     if name in installed:
         entry = installed[name]
@@ -45,7 +54,8 @@ def load_implementation(name: str) -> Implementation:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ImplementationError(
             f"no implementation {name!r}{hint}; installed are {', '.join(installed)}, more are "
-            "listed by `coreml-assay implementations`, and module:object names any other"
+            "listed by `coreml-assay implementations`, and module:object or command:PROGRAM "
+            "names any other"
         )
     try:
         importlib.invalidate_caches()

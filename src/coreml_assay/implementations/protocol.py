@@ -56,7 +56,11 @@ class CalibratedWeightSpec(WeightSpec):
 
 @runtime_checkable
 class Implementation(Protocol):
-    """The least an implementation has: who it is. The faces are optional attributes."""
+    """The least an implementation has: who it is. The faces are optional attributes.
+
+    One whose work is done in another process says so by an attribute ``runs_elsewhere`` that is
+    true; the memory of this process is then not taken for its own.
+    """
 
     name: str
     version: str

@@ -29,7 +29,7 @@ class Side:
 
     Attributes:
         name: for reports.
-        implementation: a name, or ``module:object``.
+        implementation: a name, ``module:object`` or ``command:PROGRAM``.
         source: the folder to import coreml_assay from, or None for the installed one.
         revision: the commit that ``source`` was exported from.
     """
