@@ -72,9 +72,7 @@ def _arguments(shape: tuple[int, ...], spec: WeightSpec, **options: Any) -> Quan
         raise Unsupported("llm-compressor quantizes matrices")
     if spec.grid.symmetric and not spec.grid.signed and not spec.grid.all_codes:
         raise Unsupported("compressed-tensors has signed symmetric codes")
-    rows, columns = (
-        size or length for size, length in zip(spec.block_shape, shape, strict=True)
-    )
+    rows, columns = (size or length for size, length in zip(spec.block_shape, shape, strict=True))
     options |= {"num_bits": spec.grid.bits, "symmetric": spec.grid.symmetric}
     if (rows, columns) == shape:
         return QuantizationArgs(strategy="tensor", **options)
@@ -87,9 +85,7 @@ def _arguments(shape: tuple[int, ...], spec: WeightSpec, **options: Any) -> Quan
 
 def _observe(w: torch.Tensor, arguments: QuantizationArgs) -> dict[str, torch.Tensor]:
     """Scale and zero point of each block of a matrix."""
-    observer = Observer.load_from_registry(
-        "memoryless_minmax", base_name="weight", args=arguments
-    )
+    observer = Observer.load_from_registry("memoryless_minmax", base_name="weight", args=arguments)
     parameters: dict[str, torch.Tensor] = observer(w).get_qparams()
     return parameters
 

@@ -41,7 +41,9 @@ class TorchAO:
             size or length for size, length in zip(spec.block_shape, weight.shape, strict=True)
         )
         if all(size == 1 for size in block) and weight.size > 1:
-            raise Unsupported("torchao fails on blocks of a single weight: it takes one range of all")
+            raise Unsupported(
+                "torchao fails on blocks of a single weight: it takes one range of all"
+            )
         mapping = MappingType.SYMMETRIC if grid.symmetric else MappingType.ASYMMETRIC
         dtype = torch.int8 if grid.signed else torch.uint8
         lowest, highest = _DTYPE_TO_QVALUE_BOUNDS[getattr(torch, grid.name)]
