@@ -56,8 +56,8 @@ def _row(*values: float) -> Case:
 # Weights on which implementations are known to differ, tried before any are drawn.
 ZEROS = _row(0, 0)
 ONE_SIDED = _row(1, 0.5)
-MOST_NEGATIVE = _row(-1, 0.5)  # the largest magnitude has the sign with one more code
-NEARLY_EVEN = _row(1, -0.996)
+MOST_NEGATIVE = _row(-127.5, 60)  # the largest magnitude has the sign that may have one more code
+NEARLY_EVEN = Case(np.outer(np.arange(1, 9), (1, -0.996)).astype(np.float32), (1, 0))
 VANISHING = _row(64, -(2.0**-6))  # the only negative weight is rounded to zero
 
 
