@@ -16,8 +16,8 @@ import msgspec
 from coreml_assay.files import write_bytes
 from coreml_assay.latency_records import Device, LatencyRun, Sentinel
 
-# 2 added accuracy and sensitivities, 3 latency; older records read as without.
-SCHEMA_VERSION = 3
+# 2 added accuracy and sensitivities, 3 latency, 4 what was not run; older records read as without.
+SCHEMA_VERSION = 4
 
 
 class Outcome(enum.Enum):
@@ -72,6 +72,15 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         _require_finite(self.metrics)
+
+
+class NotRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An implementation of which the suite, or areas of it, could not be run."""
+
+    implementation: str  # the name it was asked for by
+    state: Literal["not installed", "failed"]
+    detail: str  # one line: the command that installs it, or what went wrong
+    areas: tuple[str, ...] = ()  # of the suite; none of them named means all
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -198,6 +207,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     accuracy: tuple[AccuracyRun, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
     latency: tuple[LatencyResult, ...] = ()
+    not_run: tuple[NotRun, ...] = ()
 
 
 class RecordError(ValueError):

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from coreml_assay.gate import Status, Verdict, latency
+from coreml_assay.gate.absolute import not_run_sentence
 from coreml_assay.gate.outputs import loses, worst_snr_words
 from coreml_assay.gate.tables import AccuracyGroup, accuracy_groups
 from coreml_assay.gate.times import Comparison, compare_times
@@ -70,6 +71,8 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
     """Print tables of the suites and models, the reasons, and last the verdict."""
     if record.suites:
         console.print(_suites_table(record.suites))
+    for missing in record.not_run:
+        console.print(escape(not_run_sentence(missing)), soft_wrap=True)
     for suite in record.suites:
         listed = [check.deviation for check in suite.checks if check.deviation]
         if listed:

@@ -12,6 +12,7 @@ from coreml_assay.cli.goldens import goldens
 from coreml_assay.cli.implementations import implementations
 from coreml_assay.cli.latency import latency
 from coreml_assay.cli.listing import deviations
+from coreml_assay.cli.matrix import matrix_command
 from coreml_assay.cli.run import run_command
 from coreml_assay.cli.schema import schema
 
@@ -32,6 +33,7 @@ def main() -> None:
       coreml-assay run                     the reference and the installed coremltools
       coreml-assay run -i my_package:Mine  your own implementation
       coreml-assay run -i command:./mine   the same, in any language
+      coreml-assay matrix                  every implementation there is, side by side
       coreml-assay accuracy                outputs of quantized models, real or your own
       coreml-assay latency                 predictions on a Mac, an iPhone or an iPad
       coreml-assay gate BASELINE RECORD    compare a run with an accepted one
@@ -49,6 +51,7 @@ def main() -> None:
 
 for _command in (
     run_command,
+    matrix_command,
     accuracy,
     latency,
     gate,

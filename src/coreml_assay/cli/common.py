@@ -19,6 +19,8 @@ from coreml_assay.conformance.runner import SuiteError
 from coreml_assay.gate import Verdict, judge, write_report
 from coreml_assay.goldens.store import GoldenError
 from coreml_assay.implementations import ImplementationError, OverlayError
+from coreml_assay.matrix.backends import BackendError
+from coreml_assay.matrix.run import Interrupted
 from coreml_assay.mil.program import PackageError
 from coreml_assay.records import Record, RecordError
 from coreml_assay.terminal import show_verdict
@@ -33,6 +35,13 @@ DEFAULT_SEED = 20260101
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 seed_option = click.option(
     "--seed", type=int, default=DEFAULT_SEED, show_default=True, help="Of all that is random."
+)
+profile_option = click.option(
+    "--profile",
+    type=click.Choice(["quick", "thorough"]),
+    default="quick",
+    show_default=True,
+    help="How many inputs each property is tried on.",
 )
 output_option = click.option(
     "-o",
@@ -52,7 +61,11 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except Interrupted as error:
+            click.echo(str(error), err=True)
+            sys.exit(EXIT_INTERRUPTED)
         except (
+            BackendError,
             DataError,
             GoldenError,
             ImplementationError,

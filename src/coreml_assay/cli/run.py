@@ -13,6 +13,7 @@ from coreml_assay.cli.common import (
     conclude,
     json_option,
     output_option,
+    profile_option,
     reporting_errors,
     seed_option,
 )
@@ -58,13 +59,7 @@ DEFAULT_CASES = 5200
 )
 @output_option
 @seed_option
-@click.option(
-    "--profile",
-    type=click.Choice(["quick", "thorough"]),
-    default="quick",
-    show_default=True,
-    help="How many inputs each property is tried on.",
-)
+@profile_option
 @click.option(
     "--cases",
     type=click.IntRange(min=0),

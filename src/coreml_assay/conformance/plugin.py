@@ -13,7 +13,13 @@ from typing import Any, Literal, cast
 import msgspec
 import pytest
 
-from coreml_assay.conformance.traces import Tested, append_result, write_planned, write_tested
+from coreml_assay.conformance.traces import (
+    Tested,
+    append_result,
+    end_with_parent,
+    write_planned,
+    write_tested,
+)
 from coreml_assay.records import CheckResult, Outcome
 
 _SUITE = Path(__file__).parent
@@ -219,6 +225,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     global _results_file
     is_worker = hasattr(session.config, "workerinput")
     _results_file = None if is_worker else session.config.getoption("--assay-results")
+    if _results_file is not None:
+        end_with_parent()
 
 
 def _is_check(item: pytest.Item) -> bool:

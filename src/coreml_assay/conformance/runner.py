@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -122,12 +123,14 @@ def _run_pytest(
 ) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
+        # The suite is the same suite whatever the surrounding project sets for its own tests.
+        kept = {key: value for key, value in environment.items() if key != "PYTEST_ADDOPTS"}
         process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # The suite is the same suite whatever the surrounding project sets for its own tests.
-            env={key: value for key, value in environment.items() if key != "PYTEST_ADDOPTS"},
+            env={**kept, traces.PARENT_VARIABLE: str(os.getpid())},
         )
         try:
             while process.poll() is None:

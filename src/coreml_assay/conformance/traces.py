@@ -6,6 +6,9 @@ Beside ``results.jsonl`` lie ``results.planned.jsonl``, all checks there were to
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +16,9 @@ import msgspec
 
 from coreml_assay.files import write_bytes
 from coreml_assay.records import CheckResult
+
+PARENT_VARIABLE = "COREML_ASSAY_PARENT"
+_LOOK_EVERY_SECONDS = 1.0
 
 
 class Tested(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,3 +74,20 @@ def _read_lines(path: Path) -> list[CheckResult]:
     # A process that was killed may leave its last line unfinished.
     lines = path.read_bytes().split(b"\n")[:-1]
     return [msgspec.json.decode(line, type=CheckResult) for line in lines]
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it has, if that said it should.
+
+    Whoever ends a cluster's worker or a pool ends one process, and not what that has started.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(_LOOK_EVERY_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

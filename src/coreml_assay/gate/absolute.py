@@ -17,7 +17,7 @@ from coreml_assay.gate.reasons import (
 )
 from coreml_assay.gate.tolerances import WORST_ERROR
 from coreml_assay.gate.words import count, first_line
-from coreml_assay.records import Agreement, CheckResult, ModelRun, Outcome, Record, SuiteRun
+from coreml_assay.records import Agreement, CheckResult, ModelRun, NotRun, Outcome, Record, SuiteRun
 
 _NOT_JUDGED = frozenset({Outcome.UNSUPPORTED, Outcome.NOT_MEASURED})
 
@@ -42,6 +42,9 @@ def absolute_reasons(record: Record) -> Iterator[Reason]:
     """Every breach of a rule that needs no baseline."""
     for suite in record.suites:
         yield from _suite_reasons(suite)
+    for missing in record.not_run:
+        if missing.state == "failed":
+            yield reason(missing.implementation, Kind.NOT_RUN, not_run_sentence(missing))
     for agreement in record.agreements:
         yield from _agreement_reasons(agreement)
     for run in record.models:
@@ -50,6 +53,15 @@ def absolute_reasons(record: Record) -> Iterator[Reason]:
         yield from accuracy_reasons(measured)
     for result in record.latency:
         yield from latency_reasons(result)
+
+
+def not_run_sentence(missing: NotRun) -> str:
+    """What is missing of an implementation, and why."""
+    name = missing.implementation
+    if missing.state == "not installed":
+        return f"{name} is not installed: {missing.detail}"
+    what = f"The areas {', '.join(missing.areas)}" if missing.areas else "The suite"
+    return f"{what} could not be run on {name}: {missing.detail}"
 
 
 def _suite_reasons(suite: SuiteRun) -> Iterator[Reason]:

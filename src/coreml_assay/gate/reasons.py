@@ -24,6 +24,7 @@ class Kind(enum.Enum):
     DEVIATION_FIXED = "deviation fixed"
     DEVIATION_UNNAMED = "deviation unnamed"
     CHECKS_NOT_EXECUTED = "checks not executed"
+    NOT_RUN = "not run"
     NOTHING_MEASURED = "nothing measured"
     CASES_DIFFER = "cases differ"
     NO_CASES = "no cases"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 
 import msgspec
 
-from coreml_assay.gate.absolute import absolute_reasons, measures
+from coreml_assay.gate.absolute import absolute_reasons, measures, not_run_sentence
 from coreml_assay.gate.comparison import compare
 from coreml_assay.gate.reasons import Kind, Reason, reason
 from coreml_assay.gate.words import count
@@ -50,6 +51,7 @@ def judge(record: Record, baseline: Record | None) -> Verdict:
     own = tuple(absolute_reasons(record))
     lost, notes = compare(record, baseline) if baseline is not None else ((), ())
     reasons = own + lost
+    notes = (*_not_installed(record), *notes)
     if not _measures(record):
         if any(found.kind is not Kind.NOTHING_MEASURED for found in own):
             return Verdict(status=Status.REGRESSION, reasons=reasons, notes=notes)
@@ -57,6 +59,13 @@ def judge(record: Record, baseline: Record | None) -> Verdict:
         return Verdict(status=Status.NOTHING_MEASURED, reasons=(nothing, *reasons), notes=notes)
     status = Status.REGRESSION if reasons else Status.PASS
     return Verdict(status=status, reasons=reasons, notes=notes)
+
+
+def _not_installed(record: Record) -> Iterator[Reason]:
+    """Notes on what could have been measured and is not there."""
+    for missing in record.not_run:
+        if missing.state == "not installed":
+            yield reason(missing.implementation, Kind.NOT_RUN, not_run_sentence(missing))
 
 
 def _measures(record: Record) -> bool:
