@@ -21,7 +21,7 @@ from packaging.version import Version
 AREAS = ("weights", "activations", "torch-ptq", "linear-quantizer", "gptq")
 """The areas of the documentation, in the order they are shown."""
 
-OTHER_QUANTIZERS = ("torch-fake-quantize", "torchao", "coreai-opt", "llm-compressor")
+OTHER_QUANTIZERS = ("torch-fake-quantize", "torchao", "coreai-opt", "llm-compressor", "gptqmodel")
 """Implementations of others that have a file of deviations each, across all areas."""
 
 _AREAS_OF_FILES = {

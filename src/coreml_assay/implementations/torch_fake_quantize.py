@@ -19,7 +19,7 @@ class TorchFakeQuantize:
     """torch's fake-quantize operators, per tensor and per channel, for float32."""
 
     name = "torch-fake-quantize"
-    version = torch.__version__
+    version = str(torch.__version__)  # it is of a class of its own
 
     def quantize_weight(self, weight: Array, spec: WeightSpec) -> QuantizedWeight:
         """Quantize a weight; see `TensorFace`."""
