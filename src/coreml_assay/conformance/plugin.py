@@ -106,6 +106,7 @@ def _load_profile(config: pytest.Config) -> None:
             HealthCheck.too_slow,
             HealthCheck.function_scoped_fixture,
             HealthCheck.filter_too_much,
+            HealthCheck.data_too_large,
         ],
     )
     settings.load_profile("coreml-assay")

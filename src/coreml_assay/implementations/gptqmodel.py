@@ -52,8 +52,7 @@ class GPTQModel:
             algorithm.add_batch(torch.from_numpy(np.array(batch)), None)
         values, scale, zero, *_ = algorithm.quantize(blocksize=spec.processing_group_size)
         each_column = [
-            torch.repeat_interleave(each, columns // each.shape[1], dim=1)
-            for each in (scale, zero)
+            torch.repeat_interleave(each, columns // each.shape[1], dim=1) for each in (scale, zero)
         ]
         # Its values are codes times scales already: dividing reads the codes off them.
         codes = torch.round(values / each_column[0]) + each_column[1]
