@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
+import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import coremltools
+import msgspec
 import pytest
+from reproduce import reproduce
 
 from coreml_assay.conformance import plugin
 from coreml_assay.conformance.registry import (
@@ -16,9 +21,17 @@ from coreml_assay.conformance.registry import (
     load_clauses,
     load_deviations,
 )
+from coreml_assay.implementations.environments import (
+    catalogue,
+    install_command,
+    is_installed,
+    process_environment,
+)
 
 CLAUSES = load_clauses()
 DEVIATIONS = load_deviations()
+REPRODUCE = str(Path(__file__).with_name("reproduce.py"))
+EARLIER = [name for name in catalogue() if name.startswith("coremltools-")]
 
 
 class _Collector:
@@ -66,12 +79,12 @@ def test_deviations_name_checks_and_clauses_that_exist(checks):
     names = set(checks) | {check.split("[", 1)[0] for check in checks}
     known = {clause.id for clause in CLAUSES}
     for deviation in DEVIATIONS:
-        assert set(deviation.checks) <= names, deviation.id
+        assert deviation.all_checks() <= names, deviation.id
         assert set(deviation.clauses) <= known, deviation.id
         named = {
             clause
             for check, clauses in checks.items()
-            if {check, check.split("[", 1)[0]} & set(deviation.checks)
+            if {check, check.split("[", 1)[0]} & deviation.all_checks()
             for clause in clauses
         }
         assert set(deviation.clauses) <= named, f"{deviation.id}: a clause that no check is about"
@@ -90,9 +103,39 @@ def test_the_reproduction_shows_what_is_observed(deviation):
     version = coremltools.__version__
     if not deviation.applies_to("coremltools", version):
         pytest.skip(f"about versions {deviation.versions}, installed is {version}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exec(compile(deviation.reproduction, deviation.id, "exec"), {})
+    assert reproduce(deviation.reproduction, deviation.id) is None
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_reproductions_show_what_is_observed_in_an_earlier_version(name):
+    entry = catalogue()[name]
+    if not is_installed(entry):
+        pytest.skip(f"{name} is not installed: {install_command(name)}")
+    version = name.removeprefix("coremltools-")
+    chosen = [each.id for each in DEVIATIONS if each.applies_to("coremltools", version)]
+    assert chosen
+    done = subprocess.run(
+        [sys.executable, REPRODUCE, *chosen],
+        env=process_environment(name),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=300,
+    )
+    found = json.loads(done.stdout)
+    assert found.pop("version") == version
+    assert found == dict.fromkeys(chosen)
+
+
+def test_every_deviation_is_about_a_version_that_can_be_had():
+    versions = [name.removeprefix("coremltools-") for name in EARLIER] + ["9.0"]
+    for deviation in DEVIATIONS:
+        if deviation.implementation == "coremltools":
+            assert any(deviation.applies_to("coremltools", each) for each in versions), deviation.id
+            for part in deviation.checks_in:
+                entry = msgspec.structs.replace(deviation, versions=part)
+                inside = [each for each in versions if entry.applies_to("coremltools", each)]
+                assert inside, f"{deviation.id}: {part}"
+                assert all(deviation.applies_to("coremltools", each) for each in inside)
 
 
 def test_a_deviation_is_bound_to_its_versions_and_checks():
@@ -112,9 +155,31 @@ def test_a_deviation_is_bound_to_its_versions_and_checks():
     assert entry.applies_to("coremltools", "9.0")
     assert not entry.applies_to("coremltools", "9.1")
     assert not entry.applies_to("reference", "9.0")
-    assert entry.fails("a.py::test_one[int8]")
-    assert not entry.fails("a.py::test_one[int4]")
-    assert entry.fails("a.py::test_two[anything]")
+    assert entry.fails("a.py::test_one[int8]", "9.0")
+    assert not entry.fails("a.py::test_one[int4]", "9.0")
+    assert entry.fails("a.py::test_two[anything]", "9.0")
+
+
+def test_some_checks_fail_on_part_of_the_versions_only():
+    entry = Deviation(
+        id="x",
+        title="x",
+        implementation="coremltools",
+        versions=">=8.0,<=9.0",
+        severity="A",
+        documented="",
+        observed="",
+        decision="docs",
+        clauses=("Q.1",),
+        checks=("a.py::test_one",),
+        checks_in={"==8.0": ("a.py::test_two[int8]",)},
+        reproduction="",
+    )
+    assert entry.fails("a.py::test_one", "8.0")
+    assert entry.fails("a.py::test_one", "9.0")
+    assert entry.fails("a.py::test_two[int8]", "8.0")
+    assert not entry.fails("a.py::test_two[int8]", "9.0")
+    assert entry.all_checks() == {"a.py::test_one", "a.py::test_two[int8]"}
 
 
 def test_slips_of_the_documentation_fail_nothing():

@@ -57,10 +57,12 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         documented: what the documentation says.
         observed: what the implementation does.
         decision: what the clauses, and so the reference, follow: "docs", "coremltools" (the
-            documentation slipped), or "error" (refused with a clear error).
+            documentation slipped), "error" (refused with a clear error), or "absent" (these
+            versions lack what a later one brought: its checks are unsupported, not failures).
         clauses: those concerned.
-        checks: for decisions docs and error, checks that fail on these versions (a check's name
-            stands for all its parameters); for decision coremltools, checks that hold it fast.
+        checks: for all decisions but coremltools, checks that fail on these versions (a check's
+            name stands for all its parameters); for decision coremltools, checks that hold it fast.
+        checks_in: specifier -> checks that fail on that part of the versions, and pass on others.
         reproduction: Python that runs by itself and asserts what is observed.
         upstream: a link, where there is one.
     """
@@ -72,23 +74,32 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     severity: Literal["A", "B", "C"]
     documented: str
     observed: str
-    decision: Literal["docs", "coremltools", "error"]
+    decision: Literal["docs", "coremltools", "error", "absent"]
     clauses: tuple[str, ...]
-    checks: tuple[str, ...]
+    checks: tuple[str, ...] = ()
+    checks_in: dict[str, tuple[str, ...]] = {}
     reproduction: str
     upstream: str | None = None
 
     def applies_to(self, implementation: str, version: str) -> bool:
         """Whether this version of this implementation is the one that deviates."""
-        return self.implementation == implementation and SpecifierSet(self.versions).contains(
-            Version(version), prereleases=True
+        return self.implementation == implementation and _contains(self.versions, version)
+
+    def fails(self, check: str, version: str) -> bool:
+        """Whether a check is expected to fail on one of the versions because of this."""
+        names = {check, check.split("[", 1)[0]}
+        return self.decision != "coremltools" and any(
+            names & set(checks) and _contains(versions, version)
+            for versions, checks in ((self.versions, self.checks), *self.checks_in.items())
         )
 
-    def fails(self, check: str) -> bool:
-        """Whether a check is expected to fail because of this."""
-        return self.decision != "coremltools" and bool(
-            {check, check.split("[", 1)[0]} & set(self.checks)
-        )
+    def all_checks(self) -> set[str]:
+        """The checks of all versions."""
+        return set(self.checks).union(*self.checks_in.values())
+
+
+def _contains(versions: str, version: str) -> bool:
+    return SpecifierSet(versions).contains(Version(version), prereleases=True)
 
 
 @cache
@@ -158,7 +169,7 @@ def expected_failure(check: str, implementation: str, version: str) -> Deviation
         (
             deviation
             for deviation in load_deviations()
-            if deviation.applies_to(implementation, version) and deviation.fails(check)
+            if deviation.applies_to(implementation, version) and deviation.fails(check, version)
         ),
         None,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import attrs
 import numpy as np
 import numpy.typing as npt
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,6 +24,11 @@ GRIDS = [
 
 # Ordinary magnitudes: no dtype's arithmetic overflows or turns subnormal on them, for any grid.
 _SMALLEST, _LARGEST = 2.0**-6, 64.0
+
+
+def tried_on(share: float) -> Callable[[Any], Any]:
+    """Try a property on a share of the inputs: one that builds models, where others take arrays."""
+    return settings(max_examples=max(1, round(share * settings().max_examples)))
 
 
 @attrs.frozen(eq=False)

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import coremltools as ct
 import numpy as np
 import numpy.typing as npt
-from coremltools.models import compute_device
 from coremltools.models import model as model_module
 
 from coreml_assay.latency import machine
@@ -209,6 +208,8 @@ def _processor(device: Any) -> Processor:
     Raises:
         SessionError: it is of a kind that coremltools 9.0 does not have.
     """
+    from coremltools.models import compute_device  # which coremltools 8.0 does not have
+
     names: dict[Any, Processor] = {
         compute_device.MLCPUComputeDevice: "cpu",
         compute_device.MLGPUComputeDevice: "gpu",
