@@ -64,3 +64,7 @@ def test_a_spread_parameter_meets_exactly_the_entries_of_its_block():
     split = np.zeros(split_shape((4, 9), parameter.shape), int) + spread(parameter)
     expected = np.repeat(np.repeat(parameter, 2, axis=0), 3, axis=1)
     np.testing.assert_array_equal(split.reshape(4, 9), expected)
+
+
+def test_an_axis_of_length_0_has_no_blocks_of_no_entries():
+    assert split_shape((0, 4), (0, 1)) == (0, 0, 1, 4)

@@ -45,6 +45,13 @@ def test_a_symmetric_grid_of_all_codes_has_one_more_below_its_middle(bits, signe
     assert grid.middle - grid.lowest == grid.highest - grid.middle + 1 == 2 ** (bits - 1)
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_grid_that_is_not_symmetric_has_all_codes_anyway(signed):
+    plain, all_codes = (Grid(4, signed, symmetric=False, all_codes=each) for each in (False, True))
+    assert (all_codes.lowest, all_codes.highest) == (plain.lowest, plain.highest)
+    assert all_codes.middle == plain.middle
+
+
 @pytest.mark.parametrize("name", ["int4", "uint4", "int8", "uint8"])
 def test_a_named_grid_bears_its_name_and_fits_its_dtype(name):
     grid = Grid.named(name, symmetric=False)

@@ -34,7 +34,7 @@ BAD = {
     "too many block sizes": (ones((4, 4)), (1, 0, 0), "has 3 sizes.*has 2 axes"),
     "blocks that do not divide": (ones((4, 4)), (0, 3), "axis 1 has length 4"),
     "negative block sizes": (ones((4, 4)), (-2, 0), "negative"),
-    "no axes": (ones(()), (), "rank 0"),
+    "no axes": (ones(()), (), "^the weight has rank 0, so it has no axis to cut into blocks$"),
 }
 
 

@@ -6,13 +6,20 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from coreml_assay.conformance.strategies import GRIDS, ordinary_floats
-from coreml_assay.numerics import Grid, choose_qparams, compiled, native, quantize, round_to_nearest
+from coreml_assay.numerics import (
+    Grid,
+    choose_qparams,
+    compiled,
+    native,
+    quantize,
+    round_to_nearest,
+    rounding,
+)
 from coreml_assay.numerics import sliced as module
 
 PATHS = ("0", *native.available())  # PyTorch, and the kernels of every instruction set here
@@ -74,7 +81,7 @@ def test_equals_the_oracle_in_the_weights_dtype_bit_for_bit(path, case, grid, sl
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_SLICE_BYTES", slice_bytes)
         patch.setattr(compiled, "_WORTH_A_THREAD", 1)
-        patch.setattr(torch, "get_num_threads", lambda: threads)
+        patch.setattr(compiled, "get_num_threads", lambda: threads)
         patch.setenv(native.VARIABLE, path)
         found = round_to_nearest(weight, grid, block_shape)
     expected = choose_qparams(weight, grid, block_shape, weight.dtype)
@@ -114,6 +121,15 @@ def field_of_records(weight):
     records = np.zeros(weight.shape, [("number", weight.dtype), ("other", np.int8)])
     records["number"] = weight
     return records["number"]
+
+
+@pytest.mark.parametrize(("shape", "slice_bytes"), [((3, 4), 16), ((5,), 1), ((5,), 8)])
+def test_a_row_is_in_one_slice_only(monkeypatch, shape, slice_bytes):
+    monkeypatch.setattr(module, "_SLICE_BYTES", slice_bytes)
+    seen = np.zeros(shape, int)
+    for rows, _ in module._slices(shape, (1,) * len(shape), 4):
+        seen[rows] += 1
+    assert (seen == 1).all()
 
 
 def test_slices_cover_every_row_once(monkeypatch):
@@ -163,14 +179,43 @@ def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, s
         assert_same_bits(found.scale, expected.scale)
 
 
-def test_a_result_is_written_into_what_is_given():
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_a_result_is_written_into_what_is_given(monkeypatch, path, grid):
+    monkeypatch.setenv(native.VARIABLE, path)
     weight = np.random.default_rng(2).standard_normal((4, 8)).astype(np.float32)
-    out = round_to_nearest(-weight, GRIDS[0], (1, 0))
-    found = round_to_nearest(weight, GRIDS[0], (1, 0), out)
-    assert found.codes is out.codes
-    assert_same_bits(found.codes, round_to_nearest(weight, GRIDS[0], (1, 0)).codes)
-    with pytest.raises(ValueError, match=r"out\.codes must have shape"):
-        round_to_nearest(weight[:2], GRIDS[0], (1, 0), out)
+    out = round_to_nearest(-weight, grid, (1, 0))
+    found = round_to_nearest(weight, grid, (1, 0), out)
+    for part, own, want in zip(found, out, round_to_nearest(weight, grid, (1, 0)), strict=True):
+        assert part is own
+        assert part is None or (part.tobytes() == want.tobytes() and part.shape == want.shape)
+    with pytest.raises(
+        ValueError, match=r"^out\.codes must have shape and dtype .*, got .*\(4, 8\)"
+    ):
+        round_to_nearest(weight[:2], grid, (1, 0), out)
+    wrong = np.zeros((4, 2), grid.dtype) if grid.stores_zero_point else np.zeros((4, 1), np.int8)
+    with pytest.raises(ValueError, match=r"^out\.zero_point must have "):
+        round_to_nearest(weight, grid, (1, 0), out._replace(zero_point=wrong))
+
+
+# shape, blocks along each axis: n0, b0, n1, b1
+NESTED = [
+    ((6, 4, 3), (6, 1, 1), (1, 1, 6, 12)),
+    ((4, 6), (1, 6), (1, 4, 6, 1)),
+    ((4, 6), (2, 3), (2, 2, 3, 2)),
+    ((4, 6), (4, 3), (1, 1, 12, 2)),
+    ((1, 4, 6), (1, 1, 6), (1, 4, 6, 1)),
+    ((4, 6), (1, 1), (1, 1, 1, 24)),
+    ((3, 2), (3, 2), (1, 1, 6, 1)),
+    ((4, 6, 2), (2, 3, 2), None),
+    ((4, 6, 4), (2, 3, 2), None),
+    ((1, 1), (1, 1), (1, 1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("shape", "counts", "nested"), NESTED)
+def test_axes_that_are_cut_alike_melt_into_one(shape, counts, nested):
+    assert compiled.nested_blocks(shape, counts) == nested
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
@@ -187,18 +232,25 @@ def test_threads_share_every_block_once(layout, threads):
         seen.append(blocks[i : i + m0, j : j + m1])
     np.testing.assert_array_equal(np.concatenate([each.ravel() for each in seen]), blocks.ravel())
     assert len(seen) <= threads
+    assert all(each.size for each in seen)
 
 
 def test_a_large_weight_is_rounded_on_as_many_threads_as_pytorch_may_use(monkeypatch):
     weight = np.random.default_rng(3).standard_normal((3, 1 << 20)).astype(np.float32)
-    used = []
+    used, done = [], []
     real = compiled._parts
     monkeypatch.setattr(compiled, "_parts", lambda *sizes: used.append(sizes[1]) or real(*sizes))
+    round_into = compiled.round_into
+    monkeypatch.setattr(
+        rounding, "round_into", lambda *args: done.append(round_into(*args)) or done[-1]
+    )
     results = []
     for threads in (1, 2, 9):
         monkeypatch.setattr(compiled, "get_num_threads", lambda threads=threads: threads)
         results.append(round_to_nearest(weight, GRIDS[-1], (1, 32)))
-    assert used == ([1, 2, 3] if native.available() else [])
+    round_to_nearest(weight[:1], GRIDS[-1], (1, 32))  # of the nine, one is worth it
+    assert used == ([1, 2, 3, 1] if native.available() else [])
+    assert done == [bool(native.available())] * 4  # what fails is done again without the kernel
     for found in results[1:]:
         for part, want in zip(found, results[0], strict=True):
             assert_same_bits(part, want)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coreml_assay.numerics import Grid, QuantizationParameters, choose_qparams, dequantize
+from coreml_assay.numerics import Grid, QuantizationParameters, choose_qparams, dequantize, rounding
 from coreml_assay.numerics import round_to_nearest as quantize
 from coreml_assay.numerics.affine import block_range, out_of_precision
 
@@ -20,6 +20,7 @@ EXTREME = [
     ([40000, -40000, 315], np.float16, UINT8, [254, 0, 128], 127),
     ([40000, -40000, 314], np.float16, INT8_LINEAR, [127, -127, 1], 0),
     ([600, -600, 4.7], np.float16, INT8_LINEAR, [127, -127, 1], 0),
+    ([600, -1, 4.7], np.float16, INT8_LINEAR, [127, -128, -126], -128),
     ([-300, 100, 0], np.float16, UINT8_LINEAR, [0, 255, 191], 191),
     ([3e38, -3e38, 2.4e36], np.float32, INT8, [127, -127, 1], None),
     ([3e38, -3e38, 2.4e36], np.float32, INT8_LINEAR, [127, -128, 1], 0),
@@ -27,7 +28,18 @@ EXTREME = [
     ([3e-7, -6e-8, 0], np.float16, INT8, [5, -1, 0], None),
     ([3e-7, -6e-8, 0], np.float16, UINT8, [132, 126, 127], 127),
     ([1e-44, -1.4e-45, 0], np.float32, INT8, [7, -1, 0], None),
+    ([3e-7, -6e-8, 0], np.float16, UINT8_LINEAR, [47, 41, 42], 42),
+    # In float32 the second one is 8.5 steps; by the scale it has, it is 8.5000003.
+    ([3e38, 2.0078741e37], np.float32, INT8, [127, 9], None),
 ]
+
+WAYS = {"torch": lambda name: True, "numpy": lambda name: None}
+
+
+@pytest.fixture(params=WAYS, autouse=True)
+def way(request, monkeypatch):
+    """With PyTorch and without; the kernels leave such blocks to these two."""
+    monkeypatch.setattr(rounding, "find_spec", WAYS[request.param])
 
 
 @pytest.mark.parametrize(("values", "dtype", "grid", "codes", "zero_point"), EXTREME)
@@ -53,6 +65,12 @@ def test_extreme_magnitudes_come_back_within_half_a_step(values, dtype, grid, co
 def test_these_magnitudes_do_need_the_wider_dtype(values, dtype, grid, codes, zero_point):
     A, B = block_range(np.array(values, dtype), grid, (0,))
     assert out_of_precision(A, B, grid).all()
+
+
+def test_float16_is_widened_to_float32():
+    # 143.9375 in float32, half-way between two float16 numbers, and a little less in float64.
+    weight = np.array([-0.06244, 36700], np.float16)
+    assert quantize(weight, INT8_LINEAR, (0,)).scale.tolist() == [144]
 
 
 def test_the_scale_is_the_float64_one_rounded_to_the_dtype():

@@ -24,6 +24,7 @@ def test_numpy_gives_what_pytorch_gives(monkeypatch, grid, block_shape, dtype):
         with_torch = rounding.round_to_nearest(weight, grid, block_shape)
         with monkeypatch.context() as patch:
             patch.setattr(rounding, "find_spec", lambda name: None)
+            patch.setitem(sys.modules, "torch", None)
             without = rounding.round_to_nearest(weight, grid, block_shape)
         for one, other in zip(with_torch, without, strict=True):
             assert (one is None) == (other is None)

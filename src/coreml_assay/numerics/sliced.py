@@ -92,11 +92,11 @@ _Index = tuple["slice | npt.NDArray[np.intp]", ...]
 def _of_slice(
     parameters: QuantizationParameters, blocks: _Index
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Scale and zero point of a slice, against its split shape and in the scale's dtype."""
+    """Scale and zero point of a slice, against its split shape."""
     s = torch.from_numpy(spread(parameters.scale[blocks]))
     if parameters.zero_point is None:
         return s, None
-    return s, torch.from_numpy(spread(parameters.zero_point[blocks])).to(s.dtype)
+    return s, torch.from_numpy(spread(parameters.zero_point[blocks]))
 
 
 def _slices(
