@@ -100,6 +100,20 @@ def test_any_magnitude_gives_finite_scales_and_weights(factor, symmetric):
     assert ((result.weight.double() - weight.double()).abs() <= bound).all()
 
 
+@pytest.mark.parametrize(
+    ("options", "scale", "zero_point"),
+    # The zero point of the second is 7.4999996 before it is rounded, in float32.
+    [({}, 2 / 15, 8), ({"symmetric": False}, 2 / 15, 7), ({"normal_float": True}, 1, 0)],
+)
+def test_a_row_of_zeros_has_the_range_from_minus_1_to_1(options, scale, zero_point):
+    weight, inputs = helpers.layer(3, 16)
+    weight[1] = 0
+    result = quantize(weight, helpers.hessian(inputs), helpers.spec(**options))
+    assert result.scale[1].item() == pytest.approx(scale, rel=1e-6)
+    assert result.zero_point[1].item() == zero_point
+    assert (result.weight[1] == 0).all()
+
+
 def test_symmetric_row_without_negatives_keeps_its_maximum():
     weight = torch.rand(8, 32, generator=torch.Generator().manual_seed(0)) + 0.1
     result = quantize(weight, torch.eye(32), helpers.spec(8))
