@@ -135,3 +135,12 @@ def test_one_scale_for_all_rows_per_tensor():
     weight, inputs = helpers.layer(8, 32)
     result = quantize(weight, helpers.hessian(inputs), helpers.spec(per_tensor=True))
     assert torch.equal(result.scale, torch.full((8, 1), float(2 * weight.abs().max() / 15)))
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_normal_float_takes_the_nearest_level(bits):
+    weight, _ = helpers.layer(16, 64)
+    result = quantize(weight, torch.eye(64), helpers.spec(bits, normal_float=True))
+    distances = ((weight / result.scale)[..., None] - result.lut).abs()
+    assert torch.equal(result.codes.long(), distances.argmin(-1))
+    assert (result.scale[:, 0] == weight.abs().amax(1)).all()
