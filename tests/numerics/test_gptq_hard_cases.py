@@ -81,6 +81,8 @@ def test_no_sample_and_wrong_shapes_are_refused():
         _ = Hessian(4).matrix
     with pytest.raises(GPTQError, match=r"inputs must have shape \(tokens, 4\)"):
         Hessian(4).update(torch.zeros(2, 5))
+    with pytest.raises(GPTQError, match=r"inputs must be floating point, got torch\.int64"):
+        Hessian(4).update(torch.zeros(2, 4, dtype=torch.int64))
     with pytest.raises(GPTQError, match="does not divide 16 columns"):
         quantize(torch.ones(2, 16), torch.eye(16), helpers.spec(block_columns=3))
     with pytest.raises(GPTQError, match="use all codes"):
