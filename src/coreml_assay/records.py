@@ -16,7 +16,8 @@ import msgspec
 from coreml_assay.files import write_bytes
 from coreml_assay.latency_records import Device, LatencyRun, Sentinel
 
-# 2 added accuracy and sensitivities, 3 latency, 4 what was not run; older records read as without.
+# 2 added accuracy and sensitivities, 3 latency, 4 what was not run and what loads what was run;
+# older records read as without.
 SCHEMA_VERSION = 4
 
 
@@ -67,6 +68,7 @@ class SuiteRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     version: str
     checks_expected: int  # how many the suite has; fewer executed is a failure of the run
     checks: tuple[CheckResult, ...]
+    loaded_as: str = ""  # the name it was asked for by, where known
     # Deterministic figures where smaller is better, for example "extra_memory_ratio".
     metrics: dict[str, float] = {}
 

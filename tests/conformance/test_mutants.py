@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ def results_of(area):
                 for line in file.read_bytes().splitlines()
             ]
             for file in Path(folder).glob("*.jsonl")
+            if not file.stem.endswith(".planned")
         }
 
 
@@ -57,6 +59,12 @@ def test_a_wrong_implementation_fails_its_clause(area, mutant):
         assert mutant.violates in check.clauses
         assert " violates " in check.detail.splitlines()[0], check.detail
         assert "TypeError" not in check.detail, "the fault does not fit what it replaces"
+
+
+@pytest.mark.parametrize(("area", "mutant"), EACH_MUTANT)
+def test_a_fault_takes_the_place_of_something(area, mutant):
+    for name in mutant.faults:
+        assert callable(pkgutil.resolve_name(f"coreml_assay.{name}")), name
 
 
 @pytest.mark.parametrize("area", EACH_AREA)

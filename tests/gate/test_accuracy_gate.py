@@ -164,8 +164,8 @@ def test_records_hold_accuracy_and_older_ones_are_read_without(tmp_path):
     old = record(schema_version=1)
     write_record(old, tmp_path / "old.json")
     assert read_record(tmp_path / "old.json").accuracy == ()
-    assert SCHEMA_VERSION == 3
-    assert '"schema_version": 3' in text
+    assert SCHEMA_VERSION == 4
+    assert '"schema_version": 4' in text
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from coreml_assay.gate import Status, Verdict, judge, render, write_report
 from coreml_assay.gate.tables import Clause as ClauseProtocol
 from coreml_assay.gate.tables import Deviation as DeviationProtocol
-from coreml_assay.records import Environment, Outcome, Record, read_record
+from coreml_assay.records import Environment, NotRun, Outcome, Record, read_record
 
 CLAUSES = (
     Clause("W.1", "Codes lie inside the grid.", "https://example.org/grid"),
@@ -109,6 +109,51 @@ class TestClauses:
         golden = check(check="goldens/test_a.py::test_b", kind="golden")
         text = page(record(suites=(suite(check(), golden), suite(check(), golden)))).text
         assert "1 golden, 1 property" in text
+
+
+class TestManyImplementations:
+    """More than three stand side by side as numbers; what is behind each is one link away."""
+
+    def shown(self) -> Page:
+        failing = suite(
+            check(Outcome.FAIL, check="b", detail="Off by one.\nassert False"),
+            check(Outcome.FAIL, check="c", detail="Off by one."),
+            check(),
+            version="8.0",
+        )
+        others = [suite(version=version) for version in ("8.1", "8.2", "9.0")]
+        missing = (
+            NotRun(implementation="absent", state="not installed", detail="get absent"),
+            NotRun(implementation="broken", state="failed", detail="exit code 7", areas=("gptq",)),
+        )
+        clauses = (*CLAUSES, Clause("Q.1", "Of another letter."))
+        return page(record(suites=(failing, *others), not_run=missing), clauses=clauses)
+
+    def test_versions_of_one_implementation_have_columns_of_their_own(self) -> None:
+        assert "Clause coremltools 8.0 coremltools 8.1 coremltools 8.2 coremltools 9.0" in (
+            self.shown().text
+        )
+
+    def test_a_cell_counts_outcomes_worst_first(self) -> None:
+        assert "W.1 Codes lie inside the grid. ✗ 2 ✓ 1 ✓ 1 ✓ 1 ✓ 1" in self.shown().text
+
+    def test_clauses_of_an_area_stand_together(self) -> None:
+        text = self.shown().text
+        assert "weights 3 clauses W.1" in text
+        assert text.index("Q.1 Of another letter.") < text.index("activations 1 clause A.1")
+
+    def test_a_cell_that_is_not_all_passes_links_to_its_details(self) -> None:
+        shown = self.shown()
+        links = [each["href"] for each in shown.all("a") if each.get("title")]
+        assert links == ["#cell-0-W.1"]
+        assert "cell-0-W.1" in [each.get("id") for each in shown.all("details")]
+        assert "coremltools 8.0 W.1 fail 2" in shown.text
+        assert "✗ fail Off by one. 2 checks, the first b" in shown.text
+
+    def test_what_could_not_be_run_is_named(self) -> None:
+        text = self.shown().text
+        assert "not installed absent is not installed: get absent" in text
+        assert "failed The areas gptq could not be run on broken: exit code 7" in text
 
 
 class TestFindings:

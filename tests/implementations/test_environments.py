@@ -129,6 +129,18 @@ def test_the_command_lists_states_and_installs(entries):
     assert all(map(is_installed, entries.values()))
 
 
+def test_one_that_cannot_be_installed_keeps_no_other_from_it(entries):
+    bad = environments.Entry("sample-0", "sample_quantizer:Sample", ("no-such-file.whl",), "bad")
+    good = dict(entries)
+    entries.clear()
+    entries.update({"sample-0": bad, **good})
+    result = run("install", "--all")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[0].startswith("sample-0: pip failed: ")
+    assert result.stderr.splitlines()[-1] == ("error: 1 of 3 could not be installed: sample-0")
+    assert all(map(is_installed, good.values()))
+
+
 def test_the_command_refuses_names_it_does_not_know():
     result = run("install", "sample-1.1")
     assert result.exit_code == 2

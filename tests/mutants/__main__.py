@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from coreml_assay import conformance
-from coreml_assay.conformance.runner import pytest_arguments
+from coreml_assay.conformance.runner import suite_settings
 from mutants.areas import AREAS
 
 CHECKS = sorted(Path(conformance.__file__).parent.glob("*/test_*.py"))
@@ -27,7 +27,7 @@ def run(implementation: str, clauses: set[str], results: Path, *options: str) ->
         if any(f'"{clause}"' in file.read_text(encoding="utf-8") for clause in clauses)
     ]
     chosen = [part for clause in sorted(clauses) for part in ("--clause", clause)]
-    _, _, *settings = pytest_arguments(implementation, 0, "quick", results)  # not the whole suite
+    settings = suite_settings(implementation, 0, "quick", results)
     pytest.main([*files, *settings, "-p", "mutants.unshrunk", *chosen, *options])
 
 

@@ -154,7 +154,7 @@ class FourBitsOnOldTargets(Mutant):
 class TypeBeforeName(Mutant):
     violates = "C.4"
     faults = {
-        "optimize.coreml.selection._config_of_operation": lambda config, operation: (
+        "optimize.coreml.selection.config_of_operation": lambda config, operation: (
             config.op_type_configs[operation.op_type]
             if operation.op_type in config.op_type_configs
             else config.op_name_configs.get(operation.name, config.global_config)

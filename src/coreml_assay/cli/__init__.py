@@ -13,6 +13,7 @@ from coreml_assay.cli.implementations import implementations
 from coreml_assay.cli.latency import latency
 from coreml_assay.cli.listing import deviations
 from coreml_assay.cli.matrix import matrix_command
+from coreml_assay.cli.replay import replay_command
 from coreml_assay.cli.run import run_command
 from coreml_assay.cli.schema import schema
 
@@ -37,6 +38,7 @@ def main() -> None:
       coreml-assay accuracy                outputs of quantized models, real or your own
       coreml-assay latency                 predictions on a Mac, an iPhone or an iPad
       coreml-assay gate BASELINE RECORD    compare a run with an accepted one
+      coreml-assay replay RECORD CHECK     one check of a run, once more
       coreml-assay bench HEAD~1 HEAD       whether a revision of the package is slower
 
     \b
@@ -55,6 +57,7 @@ for _command in (
     accuracy,
     latency,
     gate,
+    replay_command,
     bench_command,
     report,
     schema,

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from coreml_assay.accuracy.own import DataError
 from coreml_assay.conformance.registry import load_clauses, load_deviations
+from coreml_assay.conformance.replay import ReplayError
 from coreml_assay.conformance.runner import SuiteError
 from coreml_assay.gate import Verdict, judge, write_report
 from coreml_assay.goldens.store import GoldenError
@@ -72,6 +73,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
             OverlayError,
             PackageError,
             RecordError,
+            ReplayError,
             SuiteError,
             TimingError,
             OSError,

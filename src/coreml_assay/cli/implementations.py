@@ -9,6 +9,7 @@ import click
 from coreml_assay.cli.common import reporting_errors
 from coreml_assay.implementations import (
     ImplementationError,
+    OverlayError,
     available,
     catalogue,
     install,
@@ -56,10 +57,23 @@ def install_implementations(names: tuple[str, ...], everything: bool) -> None:
             raise ImplementationError(
                 f"nothing to install is called {name!r}{hint}; there are {', '.join(catalogue())}"
             )
-    for name in names:
-        entry = catalogue()[name]
-        if is_installed(entry):
-            click.echo(f"{name}: already installed")
-        else:
-            install(entry, click.echo)
-            click.echo(f"{name}: installed")
+    failed = [name for name in names if not _installed(name)]
+    if failed:
+        raise OverlayError(
+            f"{len(failed)} of {len(names)} could not be installed: {', '.join(failed)}"
+        )
+
+
+def _installed(name: str) -> bool:
+    """Install one, and say how it went; one that fails does not keep the others from it."""
+    entry = catalogue()[name]
+    if is_installed(entry):
+        click.echo(f"{name}: already installed")
+        return True
+    try:
+        install(entry, click.echo)
+    except OverlayError as error:
+        click.echo(str(error), err=True)
+        return False
+    click.echo(f"{name}: installed")
+    return True

@@ -83,6 +83,7 @@ def run_command(
     """Run everything: the suite, random programs, real models; report and verdict."""
     accepted = None if baseline is None else read_record(baseline)
     console = Console(stderr=as_json, highlight=False)
+    console.print(f"seed {seed}, profile {profile}")
     shipped, missing = shipped_models() if use_shipped else ({}, [])
     for command in missing:
         console.print(f"a real model is not installed and will not be measured: {command}")

@@ -25,7 +25,8 @@ from coreml_assay.records import CheckResult, Outcome
 _SUITE = Path(__file__).parent
 _KINDS = {"properties": "property", "goldens": "golden", "recipes": "recipe"}
 _RESULT = "coreml_assay.result"
-_EXAMPLES = {"quick": 30, "thorough": 1000}
+# Inputs that a property is tried on; most are tried so on each of eight grids.
+_EXAMPLES = {"quick": 16, "thorough": 1000}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,7 +92,12 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 def _load_profile(config: pytest.Config) -> None:
     from hypothesis import HealthCheck, Phase, settings
+    from hypothesis.internal.conjecture import providers
 
+    # hypothesis also tries numbers that it finds in the source of imported modules, unless they
+    # are installed: a check's inputs would depend on the checks before it, and on where the
+    # package lies.
+    setattr(providers, "is_local_module_file", lambda path: False)  # noqa: B010 - not typed
     settings.register_profile(
         "coreml-assay",
         max_examples=_EXAMPLES[config.getoption("--assay-profile")],
@@ -101,7 +107,13 @@ def _load_profile(config: pytest.Config) -> None:
         report_multiple_bugs=False,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         # A subject carries nothing from one input to the next but what to say on failure.
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        # What an implementation does not offer is passed over, however much that is.
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.filter_too_much,
+            HealthCheck.data_too_large,
+        ],
     )
     settings.load_profile("coreml-assay")
 
@@ -164,6 +176,17 @@ def _subject(request: pytest.FixtureRequest, implementation: Any, face: str) -> 
         raise Unsupported(f"{implementation.name} has no {face} face{why}")
     loaded_as = request.config.getoption("--implementation")
     return Subject(implementation, loaded_as, clauses_of(request.node))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Let properties pass over what the implementation does not offer."""
+    if not _is_check(item):
+        return (yield)
+    from coreml_assay.conformance.offered import passing_over
+
+    with passing_over(getattr(item, "obj", None)):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

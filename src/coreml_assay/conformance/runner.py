@@ -39,10 +39,11 @@ def run_suite(
     profile: str,
     log: Path,
     area: str | None = None,
+    check: str | None = None,
     variables: dict[str, str] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> SuiteRun:
-    """Run every check, or those of one area, on an implementation.
+    """Run every check, those of one area, or a single one on an implementation.
 
     The checks run in a process of their own, which has the implementation's overlay in front if
     there is one; who was tested is what that process found. One that crashes ends its own run and
@@ -54,6 +55,7 @@ def run_suite(
         profile: "quick" or "thorough".
         log: where pytest's output goes.
         area: one of `registry.AREAS`, or None for all.
+        check: the name of the one to run; the area is then of no account.
         variables: of the environment, for the process, beside those it has anyway.
         progress: called with the number of checks done; may raise `Cancelled`.
 
@@ -64,7 +66,7 @@ def run_suite(
     """
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.jsonl"
-        arguments = pytest_arguments(implementation, seed, profile, results, area)
+        arguments = pytest_arguments(implementation, seed, profile, results, area, check)
         environment = {**process_environment(implementation), **(variables or {})}
         code = _run_pytest(arguments, environment, results, log, progress)
         checks, planned = traces.read_results(results), traces.read_planned(results)
@@ -81,34 +83,41 @@ def run_suite(
     return SuiteRun(
         implementation=tested.implementation,
         version=tested.version,
-        checks_expected=check_count(area),
+        checks_expected=1 if check else check_count(area),
         checks=tuple(sorted(checks, key=lambda result: result.check)),
+        loaded_as=implementation,
         metrics=tested.metrics,
     )
 
 
 def pytest_arguments(
-    implementation: str, seed: int, profile: str, results: Path, area: str | None = None
+    implementation: str,
+    seed: int,
+    profile: str,
+    results: Path,
+    area: str | None = None,
+    check: str | None = None,
 ) -> list[str]:
     """What to give pytest to run the suite, with its own settings and no others."""
-    figures = ["--assay-figures"] if area in (None, "weights") else []
+    with_figures = check is None and area in (None, "weights")
+    figures = ["--assay-figures"] if with_figures else []
+    settings = suite_settings(implementation, seed, profile, results)
+    return [*_selection(area, check), *settings, *figures]
+
+
+def suite_settings(implementation: str, seed: int, profile: str, results: Path) -> list[str]:
+    """What to give pytest beside the files or checks of the suite that are to be run."""
     return [
-        *_selection(area),
-        *(
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-c",
-            str(_SUITE / "pytest.ini"),
-            "--rootdir",
-            str(_SUITE),
-        ),
+        *("-q", "-p", "no:cacheprovider"),
+        *("-c", str(_SUITE / "pytest.ini"), "--rootdir", str(_SUITE)),
         *("--implementation", implementation, "--assay-profile", profile),
-        *("--hypothesis-seed", str(seed), "--assay-results", str(results), *figures),
+        *("--hypothesis-seed", str(seed), "--assay-results", str(results)),
     ]
 
 
-def _selection(area: str | None) -> list[str]:
+def _selection(area: str | None, check: str | None) -> list[str]:
+    if check is not None:
+        return [str(_SUITE / check)]
     if area is None:
         return ["--pyargs", "coreml_assay.conformance"]
     return [str(_SUITE / file) for file in checks_of_files() if area_of_file(file) == area]
@@ -183,5 +192,6 @@ def join_areas(parts: Sequence[SuiteRun]) -> SuiteRun:
         version=first.version,
         checks_expected=sum(each.checks_expected for each in parts),
         checks=tuple(sorted(checks, key=lambda result: result.check)),
+        loaded_as=first.loaded_as,
         metrics={name: value for each in parts for name, value in each.metrics.items()},
     )

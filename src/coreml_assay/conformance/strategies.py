@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import attrs
 import numpy as np
 import numpy.typing as npt
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,6 +24,11 @@ GRIDS = [
 
 # Ordinary magnitudes: no dtype's arithmetic overflows or turns subnormal on them, for any grid.
 _SMALLEST, _LARGEST = 2.0**-6, 64.0
+
+
+def tried_on(share: float) -> Callable[[Any], Any]:
+    """Try a property on a share of the inputs: one that builds models, where others take arrays."""
+    return settings(max_examples=max(1, round(share * settings().max_examples)))
 
 
 @attrs.frozen(eq=False)
@@ -47,6 +54,18 @@ def ordinary_floats(dtype: npt.DTypeLike) -> st.SearchStrategy[float]:
 def dtypes() -> st.SearchStrategy[npt.DTypeLike]:
     """The dtypes weights come in."""
     return st.sampled_from([np.dtype(np.float32), np.dtype(np.float16)])
+
+
+def _row(*values: float) -> Case:
+    return Case(np.array([values], np.float32), (0, 0))
+
+
+# Weights on which implementations are known to differ, tried before any are drawn.
+ZEROS = _row(0, 0)
+ONE_SIDED = _row(1, 0.5)
+MOST_NEGATIVE = _row(-127.5, 60)  # the largest magnitude has the sign that may have one more code
+NEARLY_EVEN = Case(np.outer(np.arange(1, 9), (1, -0.996)).astype(np.float32), (1, 0))
+VANISHING = _row(64, -(2.0**-6))  # the only negative weight is rounded to zero
 
 
 @st.composite

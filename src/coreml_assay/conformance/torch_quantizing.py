@@ -95,14 +95,14 @@ def compress(
         config: None leaves the argument out.
         inplace: as compress takes it.
     """
-    subject.use_snippet(_compress_source(source, config, inplace=inplace))
+    subject.use_snippet(compress_source(source, config, inplace=inplace))
     return _run(subject, build(source), config, inplace=inplace)
 
 
 def compress_twice(subject: Subject, source: str, second: Config) -> tuple[Compressed, Compressed]:
     """Compress a model with the defaults, and what comes of it with another configuration."""
-    again = _compress_source("", second).removeprefix(TORCH)
-    subject.use_snippet(_compress_source(source) + again)
+    again = compress_source("", second).removeprefix(TORCH)
+    subject.use_snippet(compress_source(source) + again)
     once = _run(subject, build(source), None)
     return once, _run(subject, once.model, second)
 
@@ -123,7 +123,7 @@ def _run(
     return Compressed(given, before, model, weights, report, "\n".join(messages))
 
 
-def _compress_source(source: str, config: Config | None = None, *, inplace: bool = False) -> str:
+def compress_source(source: str, config: Config | None = None, *, inplace: bool = False) -> str:
     """Python that does what `compress` does."""
     made = (
         ""

@@ -13,7 +13,7 @@ import jinja2
 
 from coreml_assay.files import write_bytes
 from coreml_assay.gate import latency, plots, summary, tables, words
-from coreml_assay.gate.absolute import unexplained
+from coreml_assay.gate.absolute import not_run_sentence, unexplained
 from coreml_assay.gate.outputs import loses, snr_words
 from coreml_assay.gate.tolerances import TOLERANCES
 from coreml_assay.gate.verdict import Status, Verdict
@@ -36,6 +36,7 @@ _MEANINGS = {
     Outcome.UNSUPPORTED: "the implementation does not offer what is checked",
     Outcome.NOT_MEASURED: "the check did not come to a judgement",
 }
+_SIDE_BY_SIDE = 3  # more implementations than this have no room for words in a table
 _STATUS_SYMBOLS = {Status.PASS: "✓", Status.REGRESSION: "✗", Status.NOTHING_MEASURED: "?"}
 
 
@@ -46,6 +47,7 @@ def render(
     deviations: Sequence[tables.Deviation],
 ) -> str:
     """The page. Every text is escaped; what was not measured is those two words."""
+    groups = tables.clause_groups(record, clauses)
     return (
         _environment()
         .get_template("report.html")
@@ -54,7 +56,10 @@ def render(
             verdict=verdict,
             status_symbol=_STATUS_SYMBOLS[verdict.status],
             suites=tables.suite_rows(record),
-            groups=tables.clause_groups(record, clauses),
+            groups=groups,
+            many=len(record.suites) > _SIDE_BY_SIDE,
+            areas=tables.area_groups(groups),
+            cells=tables.cell_details(record),
             failures=tables.findings(record, Outcome.FAIL, Outcome.FIXED),
             deviations=tables.deviation_rows(record, deviations),
             models=tables.model_groups(record),
@@ -81,7 +86,7 @@ def write_report(
     Raises:
         OSError: the folder cannot be written; each file is then old or new, never half.
     """
-    write_record(record, folder / "record.json")
+    write_record(record, folder / tables.RECORD_FILE)
     page = render(record, verdict, clauses, deviations)
     write_bytes(folder / "index.html", page.encode())
     write_bytes(folder / "summary.md", summary.markdown(record, verdict).encode())
@@ -114,6 +119,8 @@ def _environment() -> jinja2.Environment:
         size=words.size,
         plot=plots.signal_to_noise,
         unexplained=unexplained,
+        anchor=tables.anchor,
+        sentence=not_run_sentence,
     )
     environment.globals["NOT_MEASURED"] = words.NOT_MEASURED
     return environment

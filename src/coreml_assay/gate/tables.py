@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from coreml_assay.conformance.registry import AREAS, area_of_clause
 from coreml_assay.gate.absolute import executed
 from coreml_assay.gate.reasons import suite_subject
-from coreml_assay.gate.words import NOT_MEASURED, size
+from coreml_assay.gate.words import NOT_MEASURED, first_line, size
 from coreml_assay.records import AccuracyRun, CheckResult, ModelRun, Outcome, Record, SuiteRun
 
+RECORD_FILE = "record.json"  # beside the report
 WORST_FIRST = (
     Outcome.FAIL,
     Outcome.FIXED,
@@ -148,6 +151,77 @@ def clause_groups(record: Record, clauses: Sequence[Clause]) -> tuple[ClauseGrou
     return tuple(ClauseGroup(letter, tuple(rows)) for letter, rows in groups.items())
 
 
+@dataclass(frozen=True)
+class AreaGroup:
+    """The clauses of one area of the documentation."""
+
+    area: str
+    rows: tuple[ClauseRow, ...]
+
+
+def area_groups(groups: Sequence[ClauseGroup]) -> tuple[AreaGroup, ...]:
+    """The rows of clauses by area, those of no area last."""
+    areas: dict[str, list[ClauseRow]] = {area: [] for area in AREAS}
+    for row in (row for group in groups for row in group.rows):
+        areas.setdefault(area_of_clause(row.id) or "in no list of clauses", []).append(row)
+    return tuple(AreaGroup(area, tuple(rows)) for area, rows in areas.items() if rows)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What some checks of one clause, ended alike for the same reason, have to say.
+
+    Attributes:
+        outcome: of all of them; never a pass.
+        sentence: the reason.
+        deviation: the registry's entry, where there is one.
+        checks: their names.
+    """
+
+    outcome: Outcome
+    sentence: str
+    deviation: str | None
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellDetails:
+    """A clause on an implementation, where anything but passing came up.
+
+    Attributes:
+        anchor: what the cell links to.
+    """
+
+    anchor: str
+    implementation: str
+    clause: str
+    explanations: tuple[Explanation, ...]
+
+
+def anchor(suite: int, clause: str) -> str:
+    """The place of a cell's details in the page: by the suite's place in the record."""
+    return f"cell-{suite}-{clause}"
+
+
+def cell_details(record: Record) -> tuple[CellDetails, ...]:
+    """The details of every cell of clauses by implementations that is not all passes."""
+    return tuple(
+        CellDetails(anchor(place, clause), suite_subject(suite), clause, _explanations(unlike))
+        for place, suite in enumerate(record.suites)
+        for clause, checks in _checks_by_clause(suite).items()
+        if (unlike := [check for check in checks if check.outcome is not Outcome.PASS])
+    )
+
+
+def _explanations(checks: Sequence[CheckResult]) -> tuple[Explanation, ...]:
+    groups = _grouped(
+        ((check.outcome, first_line(check.detail), check.deviation), check.check)
+        for check in checks
+    )
+    ordered = sorted(groups.items(), key=lambda item: WORST_FIRST.index(item[0][0]))
+    return tuple(Explanation(*reason, checks=tuple(names)) for reason, names in ordered)
+
+
 def _checks_by_clause(suite: SuiteRun) -> dict[str, list[CheckResult]]:
     found: dict[str, list[CheckResult]] = {}
     for check in suite.checks:
@@ -158,20 +232,32 @@ def _checks_by_clause(suite: SuiteRun) -> dict[str, list[CheckResult]]:
 
 @dataclass(frozen=True)
 class Finding:
-    """A check with the implementation it ran on."""
+    """A check with the implementation it ran on.
+
+    Attributes:
+        implementation: name and version.
+        check: its result.
+        replay: the command that runs it again, where the record is.
+    """
 
     implementation: str
     check: CheckResult
+    replay: str
 
 
 def findings(record: Record, *wanted: Outcome) -> tuple[Finding, ...]:
     """The checks with the wanted outcomes."""
     return tuple(
-        Finding(suite_subject(suite), check)
+        Finding(suite_subject(suite), check, _replay(suite, check))
         for suite in record.suites
         for check in suite.checks
         if check.outcome in wanted
     )
+
+
+def _replay(suite: SuiteRun, check: CheckResult) -> str:
+    name = suite.loaded_as or suite.implementation
+    return shlex.join(("coreml-assay", "replay", RECORD_FILE, check.check, "-i", name))
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
 from coreml_assay.conformance.subject import Subject
-from coreml_assay.conformance.torch_quantizing import compress, with_weights
+from coreml_assay.conformance.torch_quantizing import compress, compress_source, with_weights
 from coreml_assay.goldens.store import frozen_goldens
 from coreml_assay.goldens.weights import TorchCase
 from coreml_assay.implementations.torch_models import LAYERS, TorchWeight
 from coreml_assay.numerics.blocks import Array
 
 GOLDENS = frozen_goldens("coremltools-9.0/weights")
+_found: dict[tuple[int, str], tuple[Any, dict[str, TorchWeight]]] = {}
 KINDS = list(dict.fromkeys(case.layer for case in GOLDENS.cases.torch))
 
 
-def _compressed(subject: Subject, kind: str) -> list[tuple[str, TorchWeight]]:
+def _compressed(subject: Subject, kind: str) -> Iterator[tuple[str, TorchWeight]]:
     """Each weight of each case of a kind of layer, under the name of its arrays."""
-    return [
-        (f"{case.name}.{name}", found)
-        for case in GOLDENS.cases.torch
-        if case.layer == kind
-        for name, found in _weights(subject, case).items()
-    ]
+    for case in GOLDENS.cases.torch:
+        if case.layer == kind:
+            for name, found in _weights(subject, case).items():
+                yield f"{case.name}.{name}", found
 
 
 def _weights(subject: Subject, case: TorchCase) -> dict[str, TorchWeight]:
+    """The weights of a case, compressed once for all checks."""
     layer = LAYERS[case.layer]
     arrays = {name: GOLDENS.arrays[array] for name, array in case.weights.items()}
-    source = with_weights(layer.source, arrays)
-    found = compress(subject, source, {"global_config": case.options}).weights
+    source, config = with_weights(layer.source, arrays), {"global_config": case.options}
+    key = id(subject.implementation), case.name
+    if key not in _found:
+        weights = compress(subject, source, config).weights
+        _found[key] = subject.implementation, weights  # kept, so that its id stays its own
+    subject.use_snippet(compress_source(source, config))
+    found = _found[key][1]
     return {name: found[name] for name in layer.weights}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coreml_assay.conformance.linear_quantizing import (
@@ -21,6 +21,7 @@ from coreml_assay.conformance.linear_quantizing import (
     row,
     with_options,
 )
+from coreml_assay.conformance.strategies import tried_on
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.torch_quantizing import build, listening, torch
 from coreml_assay.implementations.linear_quantizing import fake_quantizers, make_quantizer
@@ -107,7 +108,7 @@ def test_everything_starts_on_without_milestones_else_off(
 
 
 @pytest.mark.clause("L.16")
-@settings(max_examples=8)
+@tried_on(0.5)
 @given(st.lists(st.integers(-1, 4), min_size=4, max_size=4))
 def test_each_milestone_switches_at_its_step(torch_subject: Subject, milestones: list[int]) -> None:
     found = prepare(torch_subject, CONV_BN, with_options(milestones=milestones), (2, 3, 6, 6))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coreml_assay.conformance.linear_quantizing import (
@@ -16,13 +16,14 @@ from coreml_assay.conformance.linear_quantizing import (
     row,
     with_options,
 )
+from coreml_assay.conformance.strategies import tried_on
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.tolerances import gradient_relative, observed_scale_relative
 from coreml_assay.conformance.torch_quantizing import torch, with_weights
 from coreml_assay.numerics.blocks import Array
 
 EPS = float(np.finfo(np.float32).eps)  # no scale is smaller
-FEW = settings(max_examples=6)
+FEW = tried_on(0.4)
 values = st.floats(-100, 100, width=32)
 batches = st.lists(st.tuples(values, values, values), min_size=1, max_size=4)
 

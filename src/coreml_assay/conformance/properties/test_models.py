@@ -18,7 +18,7 @@ from coreml_assay.conformance.quantizing import (
     read,
     replay_error,
 )
-from coreml_assay.conformance.strategies import GRIDS, Case, cases, grid_id
+from coreml_assay.conformance.strategies import GRIDS, Case, cases, grid_id, tried_on
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.mil.describe import describe
 from coreml_assay.mil.program import load_program
@@ -272,6 +272,7 @@ def test_a_model_with_several_functions_is_a_value_error(coreml_subject: Subject
 
 @pytest.mark.clause("W.22")
 @pytest.mark.parametrize("grid", GRIDS, ids=grid_id)
+@tried_on(0.5)
 @given(case=cases(min_rank=2))
 def test_the_model_holds_what_the_array_quantizes_to(
     coreml_subject: Subject, tensor_subject: Subject, grid: Grid, case: Case

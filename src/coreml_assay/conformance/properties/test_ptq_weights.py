@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coreml_assay.conformance.strategies import GRIDS, dtypes, grid_id
+from coreml_assay.conformance.strategies import GRIDS, dtypes, grid_id, tried_on
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.torch_quantizing import (
     Config,
@@ -44,6 +44,7 @@ def weights(draw: st.DrawFn, layer: Layer) -> dict[str, Array]:
 
 @pytest.mark.clause("T.13")
 @pytest.mark.parametrize("kind", LAYERS)
+@tried_on(0.5)
 @given(data=st.data())
 def test_codes_are_those_of_the_array(
     torch_subject: Subject, tensor_subject: Subject, kind: str, data: st.DataObject
@@ -65,6 +66,7 @@ def test_codes_are_those_of_the_array(
 
 @pytest.mark.clause("T.13", "T.18")
 @pytest.mark.parametrize("grid", GRIDS, ids=grid_id)
+@tried_on(0.5)
 @given(data=st.data())
 def test_blocks_are_those_of_the_array(
     torch_subject: Subject, tensor_subject: Subject, grid: Grid, data: st.DataObject
@@ -102,6 +104,7 @@ def _expect_as_array(
 
 @pytest.mark.clause("T.14")
 @pytest.mark.parametrize("grid", GRIDS, ids=grid_id)
+@tried_on(0.5)
 @given(data=st.data())
 def test_weights_are_what_their_codes_stand_for(
     torch_subject: Subject, grid: Grid, data: st.DataObject
