@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+
+from coreml_assay.conformance.runner import pytest_arguments
+from coreml_assay.records import CheckResult
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "docs/examples/plain_c.c"
@@ -54,3 +59,26 @@ if grep -q '"describe"' "$case/case.json"; then answer; exit; fi
 def python_lines(lines: str) -> str:
     """A line of shell that runs lines of Python in a new interpreter, with nothing imported."""
     return f"exec {sys.executable} -S -E -c '{lines}'"
+
+
+def suite_results(folder: Path, name: str, *options: str, part: str = "") -> list[CheckResult]:
+    """The results of the suite's checks of an implementation.
+
+    Args:
+        folder: for the results; also searched for modules.
+        name: of the implementation.
+        options: more of pytest's.
+        part: a module of the suite, if only its checks are wanted.
+    """
+    suite, results = "coreml_assay.conformance", folder / "results.jsonl"
+    arguments = pytest_arguments(name, 0, "quick", results)
+    if part:
+        arguments = [f"{suite}.{part}" if each == suite else each for each in arguments]
+    subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)},
+        capture_output=True,
+        check=False,
+    )
+    lines = results.read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=CheckResult) for line in lines]

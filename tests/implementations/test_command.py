@@ -10,6 +10,7 @@ import pytest
 from command_programs import script, wrapped
 from safetensors.numpy import load_file
 
+from coreml_assay.conformance.memory import extra_memory_ratio
 from coreml_assay.implementations import (
     CalibratedWeightSpec,
     Face,
@@ -68,6 +69,10 @@ def test_what_a_program_says_about_itself(plain_c):
     implementation = load(plain_c)
     assert (implementation.name, implementation.version) == ("plain-c", "1.0")
     assert faces(implementation) == {Face.TENSOR}
+
+
+def test_the_memory_of_this_process_is_not_taken_for_the_programs(plain_c):
+    assert extra_memory_ratio(load(plain_c)) == {}
 
 
 def test_unsupported_and_refused_are_what_they_are_elsewhere(plain_c):

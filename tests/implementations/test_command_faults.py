@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 
-import msgspec
 import numpy as np
 import pytest
-from command_programs import python_lines, script, wrapped
+from command_programs import python_lines, script, suite_results, wrapped
 from test_command import ROWS, WEIGHT, load, message_of
 
-from coreml_assay.conformance.runner import pytest_arguments
 from coreml_assay.implementations import ImplementationError, WeightSpec
 from coreml_assay.numerics import Grid
-from coreml_assay.records import CheckResult, Outcome
+from coreml_assay.records import Outcome
 
 SAFETENSORS = """\
 {sys.executable} -c "
@@ -209,7 +206,8 @@ def test_the_other_calls_of_a_program_that_crashes_go_on(tmp_path, plain_c):
 def test_each_failure_of_a_program_is_the_failure_of_its_check(tmp_path, plain_c):
     # Four bits crash it, and nothing else does.
     then = 'grep -q \'"bits": 4\' "$case/case.json" && kill -SEGV $$; answer'
-    results = checks_of(tmp_path, wrapped(tmp_path, plain_c, then), "Q.2", "-k", "halves")
+    program = f"command:{wrapped(tmp_path, plain_c, then)}"
+    results = suite_results(tmp_path, program, "-k", "halves", part="properties.test_codes")
     assert len(results) == 8
     for result in results:
         if "int4" in result.check:
@@ -221,29 +219,11 @@ def test_each_failure_of_a_program_is_the_failure_of_its_check(tmp_path, plain_c
 
 
 def test_a_crash_is_no_refusal(tmp_path, plain_c):
-    program = wrapped(tmp_path, plain_c, "kill -SEGV $$")
-    (result,) = checks_of(tmp_path, program, "Q.18", "-k", "fit and uint4-linear")
+    program = f"command:{wrapped(tmp_path, plain_c, 'kill -SEGV $$')}"
+    options = ("-k", "fit and uint4-linear")
+    (result,) = suite_results(tmp_path, program, *options, part="properties.test_blocks")
     assert result.outcome is Outcome.FAIL
     assert "CommandError: killed by signal 11 (SIGSEGV)" in result.detail
-
-
-FILES = {"Q.2": "properties.test_codes", "Q.18": "properties.test_blocks"}
-
-
-def checks_of(folder, program, clause, *options):
-    """The results of the checks of a clause that are in one file."""
-    results = folder / "results.jsonl"
-    arguments = pytest_arguments(f"command:{program}", 0, "quick", results)
-    suite = "coreml_assay.conformance"
-    files = [f"{suite}.{FILES[clause]}" if each == suite else each for each in arguments]
-    subprocess.run(
-        [sys.executable, "-m", "pytest", *files, "--clause", clause, *options],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
-    lines = results.read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=CheckResult) for line in lines]
 
 
 def test_a_description_that_hangs_is_an_error(tmp_path, monkeypatch):

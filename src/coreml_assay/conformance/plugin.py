@@ -112,7 +112,13 @@ def _load_profile(config: pytest.Config) -> None:
         report_multiple_bugs=False,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         # A subject carries nothing from one input to the next but what to say on failure.
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        # What an implementation does not offer is passed over, however much that is.
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.filter_too_much,
+            HealthCheck.data_too_large,
+        ],
     )
     settings.load_profile("coreml-assay")
 
@@ -175,6 +181,17 @@ def _subject(request: pytest.FixtureRequest, implementation: Any, face: str) -> 
         raise Unsupported(f"{implementation.name} has no {face} face{why}")
     loaded_as = request.config.getoption("--implementation")
     return Subject(implementation, loaded_as, clauses_of(request.node))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Let properties pass over what the implementation does not offer."""
+    if not _is_check(item):
+        return (yield)
+    from coreml_assay.conformance.offered import passing_over
+
+    with passing_over(getattr(item, "obj", None)):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
