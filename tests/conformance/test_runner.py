@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +22,8 @@ from coreml_assay.implementations import ImplementationError
 from coreml_assay.records import CheckResult, Outcome, SuiteRun
 
 MODULE = """
-import os, signal
+import os, signal, time
+from pathlib import Path
 from coreml_assay.implementations import Unsupported
 
 class OffersNothing:
@@ -41,6 +46,11 @@ class EndsAtOnce(OffersNothing):
     def __init__(self):
         os._exit(7)
 
+class Waits(OffersNothing):
+    def __init__(self):
+        Path(os.environ["WAITING"]).write_text(str(os.getpid()))
+        time.sleep(600)
+
 class DoesNotLoad(OffersNothing):
     def __init__(self):
         raise RuntimeError("the engine does not start")
@@ -51,6 +61,23 @@ class DoesNotLoad(OffersNothing):
 def module(tmp_path, monkeypatch):
     (tmp_path / "runner_samples.py").write_text(MODULE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def wait_until(holds):
+    for _ in range(1200):
+        if holds():
+            return
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def is_running(process):
+    """Whether a process runs; one that has ended and that nobody has asked after does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"
 
 
 def run(name, folder, area="gptq"):
@@ -100,6 +127,24 @@ def test_a_process_that_never_gets_to_a_check_is_an_error_with_its_ending(tmp_pa
 def test_one_that_does_not_load_is_refused_with_the_reason(tmp_path):
     with pytest.raises(ImplementationError, match="the engine does not start"):
         run("DoesNotLoad", tmp_path)
+
+
+PARENT = """
+from pathlib import Path
+from coreml_assay.conformance.runner import run_suite
+run_suite("runner_samples:Waits", seed=0, profile="quick", log=Path("suite.log"), area="gptq")
+"""
+
+
+def test_a_run_ends_when_whoever_started_it_is_killed(tmp_path, monkeypatch):
+    waiting = tmp_path / "waiting"
+    monkeypatch.setenv("WAITING", str(waiting))
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path)
+    wait_until(lambda: waiting.exists() and waiting.read_text())
+    process = int(waiting.read_text())
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not is_running(process))
 
 
 def part(version, names, metrics):

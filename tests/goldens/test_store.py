@@ -133,3 +133,44 @@ def test_making_goldens_again_changes_nothing_but_the_date(tmp_path, area):
     for name in (ARRAYS, CASES):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     load_goldens(tmp_path / "one")
+
+
+SHARING = "coremltools-8.3.0/activations"  # has the base's arrays, and programs of its own
+
+
+def test_a_version_stores_only_what_differs_from_the_base():
+    folder = data_folder() / SHARING
+    assert {file.name for file in folder.iterdir()} == {MANIFEST, CASES}
+    goldens = load_goldens(folder, FROZEN[SHARING])
+    assert goldens.manifest.shared == (ARRAYS,)
+    base = frozen_goldens(goldens.manifest.based_on)
+    assert goldens.manifest.sha256[ARRAYS] == base.manifest.sha256[ARRAYS]
+    assert goldens.manifest.sha256[CASES] != base.manifest.sha256[CASES]
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_files_are_shared_wherever_they_are_the_same(name):
+    manifest = frozen_goldens(name).manifest
+    area = name.rpartition("/")[2]
+    base = frozen_goldens(f"coremltools-9.0/{area}").manifest
+    same = {file for file, checksum in manifest.sha256.items() if base.sha256[file] == checksum}
+    assert set(manifest.shared) == (set() if manifest.version == "9.0" else same)
+
+
+def test_a_shared_file_is_compared_with_the_checksum_of_the_version_that_shares_it(tmp_path):
+    folder = Path(shutil.copytree(data_folder() / SHARING, tmp_path / "goldens"))
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    edit_manifest(folder, sha256=manifest["sha256"] | {ARRAYS: "0" * 64})
+    assert f"{ARRAYS}: changed since it was made" in refused(folder, None)
+
+
+def test_a_base_that_is_not_frozen_is_refused(tmp_path):
+    folder = Path(shutil.copytree(data_folder() / SHARING, tmp_path / "goldens"))
+    edit_manifest(folder, based_on="../elsewhere")
+    assert "based on '../elsewhere', which is not frozen" in refused(folder, None)
+
+
+def test_a_copy_of_a_shared_file_is_foreign(tmp_path):
+    folder = Path(shutil.copytree(data_folder() / SHARING, tmp_path / "goldens"))
+    (folder / ARRAYS).write_bytes(b"")
+    assert "not in the manifest; remove it" in refused(folder, None)

@@ -22,7 +22,7 @@ from coreml_assay.matrix.run import Plan, known_names, run_matrix
 from coreml_assay.matrix.worker import measure_cell
 
 MODULE = """
-import os, time
+import os, tempfile, time
 from pathlib import Path
 from coreml_assay.implementations import Unsupported
 
@@ -30,6 +30,8 @@ class Newer:
     name, version = "sample", "2"
     def quantize_weight(self, weight, spec):
         raise Unsupported("nothing at all")
+    def gptq(self, weight, inputs, spec):
+        raise Unsupported(f"{object()} in {tempfile.gettempdir()}/{os.getpid()}")
 
 class Older(Newer):
     version = "1"
@@ -92,6 +94,7 @@ def is_running(pid):
 def test_interrupted_resumed_and_on_a_cluster_the_record_is_the_same(tmp_path):
     pytest.importorskip("distributed")
     whole = measured(plan(tmp_path / "threads"))
+    assert b"object at an address> in a temporary path" in whole
     assert measured(plan(tmp_path / "cluster", backend="dask")) == whole
 
     (tmp_path / "hold").touch()
@@ -119,6 +122,17 @@ def test_interrupted_resumed_and_on_a_cluster_the_record_is_the_same(tmp_path):
     kept = first.stat().st_mtime_ns
     assert measured(plan(folder, backend="loky")) == whole
     assert first.stat().st_mtime_ns == kept
+
+
+@pytest.mark.slow
+def test_over_a_cluster_the_record_of_real_implementations_is_the_same(tmp_path):
+    pytest.importorskip("distributed")
+    names, areas = ("reference", "coremltools"), ("activations", "gptq")
+    made = plan(tmp_path / "one", implementations=names, areas=areas, backend="threading", jobs=1)
+    whole = measured(made)
+    cluster = attrs.evolve(made, folder=tmp_path / "cluster", backend="dask", jobs=2)
+    assert measured(cluster) == whole
+    assert whole.count(b'"outcome":"deviation"') > 10
 
 
 def test_versions_of_one_implementation_stand_side_by_side_and_what_fails_has_a_name(tmp_path):

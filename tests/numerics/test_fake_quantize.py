@@ -118,6 +118,25 @@ def test_a_range_with_an_end_that_is_not_finite_says_so(number):
     assert not observer.is_finite
 
 
+@pytest.mark.parametrize(("synchronize", "expected"), [(True, (-4, 6)), (False, (-1, 3))])
+def test_processes_of_distributed_training_agree_on_the_widest_range(
+    monkeypatch, synchronize, expected
+):
+    distributed = torch.distributed
+    others = {
+        distributed.ReduceOp.MIN: lambda t: t.clamp_(max=-4),
+        distributed.ReduceOp.MAX: lambda t: t.clamp_(min=6),
+    }
+    monkeypatch.setattr(distributed, "is_available", lambda: True)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "all_reduce", lambda t, op: others[op](t))
+    observer = RangeObserver("min_max")
+    assert observer.synchronize
+    observer.synchronize = synchronize
+    observer(torch.tensor([-1.0, 3.0]))
+    assert (observer.min_val.item(), observer.max_val.item()) == expected
+
+
 def test_an_observer_sees_what_gradients_flow_through():
     x = torch.tensor([1.0, 2.0], requires_grad=True)
     observer = RangeObserver("ema_min_max")
@@ -228,6 +247,7 @@ def test_a_learned_zero_point_counts_as_the_code_next_to_it_and_is_written_as_on
     with torch.no_grad():
         module.zero_point.fill_(3.4)
     assert module(x).tolist() == [[-3, 12], [-2, 6]]
+    assert module(x * 9).tolist() == [[-3, 12], [-3, 12]]
     scale, zero_point = module.final_parameters()
     assert (zero_point.tolist(), zero_point.dtype) == ([3], torch.int32)
     assert not scale.requires_grad

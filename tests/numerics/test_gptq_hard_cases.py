@@ -81,6 +81,8 @@ def test_no_sample_and_wrong_shapes_are_refused():
         _ = Hessian(4).matrix
     with pytest.raises(GPTQError, match=r"inputs must have shape \(tokens, 4\)"):
         Hessian(4).update(torch.zeros(2, 5))
+    with pytest.raises(GPTQError, match=r"inputs must be floating point, got torch\.int64"):
+        Hessian(4).update(torch.zeros(2, 4, dtype=torch.int64))
     with pytest.raises(GPTQError, match="does not divide 16 columns"):
         quantize(torch.ones(2, 16), torch.eye(16), helpers.spec(block_columns=3))
     with pytest.raises(GPTQError, match="use all codes"):
@@ -98,6 +100,20 @@ def test_any_magnitude_gives_finite_scales_and_weights(factor, symmetric):
     assert torch.isfinite(result.weight).all()
     bound = 10 * (result.scale.double() / 2)
     assert ((result.weight.double() - weight.double()).abs() <= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "scale", "zero_point"),
+    # The zero point of the second is 7.4999996 before it is rounded, in float32.
+    [({}, 2 / 15, 8), ({"symmetric": False}, 2 / 15, 7), ({"normal_float": True}, 1, 0)],
+)
+def test_a_row_of_zeros_has_the_range_from_minus_1_to_1(options, scale, zero_point):
+    weight, inputs = helpers.layer(3, 16)
+    weight[1] = 0
+    result = quantize(weight, helpers.hessian(inputs), helpers.spec(**options))
+    assert result.scale[1].item() == pytest.approx(scale, rel=1e-6)
+    assert result.zero_point[1].item() == zero_point
+    assert (result.weight[1] == 0).all()
 
 
 def test_symmetric_row_without_negatives_keeps_its_maximum():
@@ -121,3 +137,12 @@ def test_one_scale_for_all_rows_per_tensor():
     weight, inputs = helpers.layer(8, 32)
     result = quantize(weight, helpers.hessian(inputs), helpers.spec(per_tensor=True))
     assert torch.equal(result.scale, torch.full((8, 1), float(2 * weight.abs().max() / 15)))
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_normal_float_takes_the_nearest_level(bits):
+    weight, _ = helpers.layer(16, 64)
+    result = quantize(weight, torch.eye(64), helpers.spec(bits, normal_float=True))
+    distances = ((weight / result.scale)[..., None] - result.lut).abs()
+    assert torch.equal(result.codes.long(), distances.argmin(-1))
+    assert (result.scale[:, 0] == weight.abs().amax(1)).all()

@@ -31,6 +31,7 @@ def test_kernel_equals_torch_bit_for_bit(monkeypatch, isa, shape, options):
     monkeypatch.setenv(native.VARIABLE, "0")
     expected = quantize(weight, matrix, helpers.spec(**options))
     monkeypatch.setenv(native.VARIABLE, isa)
+    monkeypatch.setattr("coreml_assay.numerics.gptq.sweep.round_columns", None)  # not to be used
     found = quantize(weight, matrix, helpers.spec(**options))
     for name in ("codes", "scale", "zero_point", "weight"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name

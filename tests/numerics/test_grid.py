@@ -70,3 +70,8 @@ def test_bits_outside_2_to_8_are_refused(bits):
 def test_an_unknown_code_type_is_refused_by_name(name):
     with pytest.raises(ValueError, match=rf"^code type must be .* got '{name}'$"):
         Grid.named(name, symmetric=True)
+
+
+def test_whether_a_named_grid_is_symmetric_is_said_by_name():
+    with pytest.raises(TypeError, match="positional argument"):
+        Grid.named("int8", True)

@@ -7,6 +7,7 @@ import click
 from coreml_assay import __version__
 from coreml_assay.cli.accuracy import accuracy
 from coreml_assay.cli.bench import bench_command
+from coreml_assay.cli.drift import drift_command
 from coreml_assay.cli.gate import gate, report
 from coreml_assay.cli.goldens import goldens
 from coreml_assay.cli.implementations import implementations
@@ -44,7 +45,7 @@ def main() -> None:
     \b
     Exit codes, for every command:
       0  pass
-      1  regression: something is wrong or got worse
+      1  regression: something is wrong or got worse; drift: something changed
       2  bad input: a file, a name or an option
       3  nothing was measured
       4  no device to collect from
@@ -59,6 +60,7 @@ for _command in (
     gate,
     replay_command,
     bench_command,
+    drift_command,
     report,
     schema,
     deviations,

@@ -18,6 +18,7 @@ from coreml_assay.conformance.registry import load_clauses, load_deviations
 from coreml_assay.conformance.replay import ReplayError
 from coreml_assay.conformance.runner import SuiteError
 from coreml_assay.gate import Verdict, judge, write_report
+from coreml_assay.gate.drift import DriftError
 from coreml_assay.goldens.store import GoldenError
 from coreml_assay.implementations import ImplementationError, OverlayError
 from coreml_assay.matrix.backends import BackendError
@@ -68,6 +69,7 @@ def reporting_errors(command: Callable[P, None]) -> Callable[P, None]:
         except (
             BackendError,
             DataError,
+            DriftError,
             GoldenError,
             ImplementationError,
             OverlayError,

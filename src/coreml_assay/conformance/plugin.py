@@ -6,6 +6,8 @@ It wakes up only in runs that collect the conformance suite.
 from __future__ import annotations
 
 import gc
+import re
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,6 +28,9 @@ _SUITE = Path(__file__).parent
 _KINDS = {"properties": "property", "goldens": "golden", "recipes": "recipe"}
 _RESULT = "coreml_assay.result"
 # Inputs that a property is tried on; most are tried so on each of eight grids.
+# What is another in each run, so that two records of the same are the same.
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
+_TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + r"/[\w./-]+")
 _EXAMPLES = {"quick": 16, "thorough": 1000}
 
 
@@ -107,7 +112,13 @@ def _load_profile(config: pytest.Config) -> None:
         report_multiple_bugs=False,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         # A subject carries nothing from one input to the next but what to say on failure.
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        # What an implementation does not offer is passed over, however much that is.
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.filter_too_much,
+            HealthCheck.data_too_large,
+        ],
     )
     settings.load_profile("coreml-assay")
 
@@ -170,6 +181,17 @@ def _subject(request: pytest.FixtureRequest, implementation: Any, face: str) -> 
         raise Unsupported(f"{implementation.name} has no {face} face{why}")
     loaded_as = request.config.getoption("--implementation")
     return Subject(implementation, loaded_as, clauses_of(request.node))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Let properties pass over what the implementation does not offer."""
+    if not _is_check(item):
+        return (yield)
+    from coreml_assay.conformance.offered import passing_over
+
+    with passing_over(getattr(item, "obj", None)):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -252,7 +274,7 @@ def _judge(item: pytest.Item, call: pytest.CallInfo[None]) -> CheckResult:
     return msgspec.structs.replace(
         _unjudged(item),
         outcome=outcome,
-        detail=detail,
+        detail=_ADDRESS.sub("at an address", _TEMPORARY.sub("a temporary path", detail)),
         deviation=listed.id if shows_deviation and listed else None,
     )
 

@@ -1,6 +1,7 @@
 """Clauses and known deviations, as the data files beside this module state them.
 
-Each area of the documentation has a file of clauses and one of deviations. A clause's source says
+Each area of the documentation has a file of clauses and one of deviations; quantizers that were
+not made for Core ML have a file of deviations each. A clause's source says
 which documentation it states: "coremltools 9.0" where that is silent or contradicts itself. A
 deviation's checks are expected to fail on exactly its versions; when one passes, the entry is out
 of date and the run says so. Entries decided for coremltools are slips of the documentation: their
@@ -19,6 +20,9 @@ from packaging.version import Version
 
 AREAS = ("weights", "activations", "torch-ptq", "linear-quantizer", "gptq")
 """The areas of the documentation, in the order they are shown."""
+
+OTHER_QUANTIZERS = ("torch-fake-quantize", "torchao", "coreai-opt", "llm-compressor", "gptqmodel")
+"""Implementations of others that have a file of deviations each, across all areas."""
 
 _AREAS_OF_FILES = {
     "test_activation": "activations",
@@ -101,13 +105,13 @@ def _contains(versions: str, version: str) -> bool:
 @cache
 def load_clauses() -> tuple[Clause, ...]:
     """All clauses, in order."""
-    return _load("clauses", Clause)
+    return _load("clauses", AREAS, Clause)
 
 
 @cache
 def load_deviations() -> tuple[Deviation, ...]:
     """All known deviations, in order."""
-    return _load("deviations", Deviation)
+    return _load("deviations", AREAS + OTHER_QUANTIZERS, Deviation)
 
 
 @cache
@@ -146,8 +150,8 @@ def _areas_of_clauses() -> dict[str, str]:
     }
 
 
-def _load(kind: str, entry_type: type[Entry]) -> tuple[Entry, ...]:
-    files = (_content(kind, f"{area}.yaml") for area in AREAS)
+def _load(kind: str, names: tuple[str, ...], entry_type: type[Entry]) -> tuple[Entry, ...]:
+    files = (_content(kind, f"{name}.yaml") for name in names)
     return tuple(
         entry
         for file in files

@@ -56,6 +56,18 @@ def dtypes() -> st.SearchStrategy[npt.DTypeLike]:
     return st.sampled_from([np.dtype(np.float32), np.dtype(np.float16)])
 
 
+def _row(*values: float) -> Case:
+    return Case(np.array([values], np.float32), (0, 0))
+
+
+# Weights on which implementations are known to differ, tried before any are drawn.
+ZEROS = _row(0, 0)
+ONE_SIDED = _row(1, 0.5)
+MOST_NEGATIVE = _row(-127.5, 60)  # the largest magnitude has the sign that may have one more code
+NEARLY_EVEN = Case(np.outer(np.arange(1, 9), (1, -0.996)).astype(np.float32), (1, 0))
+VANISHING = _row(64, -(2.0**-6))  # the only negative weight is rounded to zero
+
+
 @st.composite
 def cases(draw: st.DrawFn, min_rank: int = 1, max_rank: int = 4, max_blocks: int = 3) -> Case:
     """A weight of ordinary magnitudes whose every axis is cut into blocks, or not."""

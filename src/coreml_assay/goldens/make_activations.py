@@ -33,10 +33,14 @@ def activation_cases(coremltools: Any, _arrays: dict[str, Array]) -> ActivationC
         coremltools: the implementation.
 
     Raises:
-        GoldenError: torch is not installed.
+        GoldenError: torch is not installed, or this version does not quantize activations.
     """
     if Face.TORCH not in faces(coremltools):
         raise GoldenError("torch is not installed: pip install coreml-assay[torch]")
+    if not hasattr(coremltools.optimize.coreml, "linear_quantize_activations"):
+        raise GoldenError(
+            f"{coremltools.name} {coremltools.version} has no linear_quantize_activations"
+        )
     with predicting(coremltools), np.errstate(all="ignore"):
         return ActivationCases(
             programs=tuple(_case(coremltools, name, body) for name, body in PROGRAMS.items())

@@ -24,9 +24,13 @@ from coreml_assay.implementations.trainable_models import MODELS
 from coreml_assay.mil.structure import constants, structure
 from coreml_assay.numerics.blocks import Array
 
+_LATER = ("algorithm", "ema_min_max")  # options that came with 8.3.0, both together
+
 
 def linear_quantizer_cases(coremltools: Any, arrays: dict[str, Array]) -> LinearQuantizerCases:
     """Calibrate, finalize and convert every trainable model with coremltools.
+
+    A version before 8.3.0 has no cases of the models whose configuration it does not know.
 
     Args:
         coremltools: the implementation.
@@ -38,10 +42,12 @@ def linear_quantizer_cases(coremltools: Any, arrays: dict[str, Array]) -> Linear
     if Face.TORCH not in faces(coremltools):
         raise GoldenError("torch is not installed: pip install coreml-assay[torch]")
     quantization = coremltools.optimize.torch.quantization
+    offers_all = hasattr(quantization.ModuleLinearQuantizerConfig(), "algorithm")
     return LinearQuantizerCases(
         calibrated=tuple(
             _case(name, entry, calibrate(quantization, entry), arrays)
             for name, entry in MODELS.items()
+            if offers_all or not any(option in repr(entry.config) for option in _LATER)
         )
     )
 

@@ -18,9 +18,39 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 ARRAYS = "arrays.safetensors"
 CASES = "cases.json"
+BASE = "coremltools-9.0"
+"""The version whose files other versions' folders share where they are the same."""
 
 # Each folder's manifest, which holds the checksums of all its other files.
 FROZEN = {
+    "coremltools-8.0/weights": "10f68d3fead032e1da45eaff1e34b1053cdd2f7bce8d71160eacf1ce66844547",
+    "coremltools-8.0/linear-quantizer": (
+        "418e17d85f9d75014f1ac20085aead1126a2c4b1caca5fce27edc8bbdcc333d0"
+    ),
+    "coremltools-8.0/gptq": "a1a34a161f6c061f38296245cef926029ecb1c6f7c3c907c5c184317f520dd4d",
+    "coremltools-8.1/weights": "9ab4dbaffb30cea1a6b873bfaffdd16e6484d146222a0be3b6399d12b3d626ce",
+    "coremltools-8.1/linear-quantizer": (
+        "4836722c627c609c3bc503c2b8cb09d530a6f7f29414b78120f558431f862894"
+    ),
+    "coremltools-8.1/gptq": "e03259a380d966b34e636d8a7a88c9eef86cb2cb53917c1dbb58c925b75cae53",
+    "coremltools-8.2/weights": "c5962acbfd2410548da398e63e418023cec917b91e5c22b4223509d36183e395",
+    "coremltools-8.2/activations": (
+        "89784103df1015619c7afcfa98576c97557a2858e3f3bd2c283deb9f26b76e3e"
+    ),
+    "coremltools-8.2/linear-quantizer": (
+        "0fb6b7110baa50e270d1242bfc2fbbeb99425b646d245820329c53e18a269788"
+    ),
+    "coremltools-8.2/gptq": "bc702f0fd7c3380f9f000b14421914f0edc20e57ff85e43f9d5f24b3ede5dea7",
+    "coremltools-8.3.0/weights": (
+        "8504ace4658b45f95bfc9cc7911412b1d4e88903b7b2e037e04622a2a09b87b9"
+    ),
+    "coremltools-8.3.0/activations": (
+        "68db66ccfcb132554bc5e87a35f0460c297abd3d3b658602e5ba8d7c9fa94b31"
+    ),
+    "coremltools-8.3.0/linear-quantizer": (
+        "5aa57b4cda62d17f2dc31ef1f89b62c89f4cf1b9b8b15d2343770858cdb5a8f2"
+    ),
+    "coremltools-8.3.0/gptq": "e72b5fc03b69aa8bd87c673af9253a1ab1daf453c04379e32935ea1c43cc9c31",
     "coremltools-9.0/weights": "263568cb54bfaec300f62bb5d3c65a7465f2e28da48decf4cec0750584f916cf",
     "coremltools-9.0/activations": (
         "69df82af0d8e0cb868e582f9d8e3e69e4f7c1662f8ba690ebd4e52e79876aa94"
@@ -37,7 +67,7 @@ class GoldenError(ValueError):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What golden files were made by, and their checksums."""
+    """What golden files were made by, and the checksums of all, wherever they lie."""
 
     schema_version: int
     area: str = "weights"  # the first area was frozen before there were others
@@ -50,6 +80,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     python: str
     packages: dict[str, str]
     sha256: dict[str, str]
+    based_on: str = ""  # the frozen folder that holds the files below
+    shared: tuple[str, ...] = ()  # files that are the same there, and not stored again
 
 
 class _Versioned(msgspec.Struct):
@@ -92,12 +124,14 @@ def load_goldens(folder: Path, manifest_sha256: str | None = None) -> Goldens:
     manifest = _decode(folder / MANIFEST, contents[MANIFEST], Manifest)
     if missing := {ARRAYS, CASES} - manifest.sha256.keys():
         raise GoldenError(f"{folder / MANIFEST}: holds no checksum of {', '.join(sorted(missing))}")
-    foreign = sorted({file.name for file in folder.iterdir()} - {MANIFEST, *manifest.sha256})
+    own = manifest.sha256.keys() - set(manifest.shared)
+    foreign = sorted({file.name for file in folder.iterdir()} - {MANIFEST, *own})
     if foreign:
         raise GoldenError(f"{folder / foreign[0]}: not in the manifest; remove it")
     for name, expected in manifest.sha256.items():
-        contents[name] = _read(folder / name)
-        _compare(folder / name, contents[name], expected)
+        path = (folder if name in own else _base(folder, manifest)) / name
+        contents[name] = _read(path)
+        _compare(path, contents[name], expected)
     return Goldens(
         manifest=manifest,
         cases=_decode(folder / CASES, contents[CASES], _cases_type(folder, manifest)),
@@ -114,6 +148,15 @@ def frozen_goldens(name: str) -> Goldens:
     if name not in FROZEN:
         raise GoldenError(f"no goldens named {name!r}; frozen are {', '.join(FROZEN)}")
     return load_goldens(data_folder() / name, FROZEN[name])
+
+
+def _base(folder: Path, manifest: Manifest) -> Path:
+    """The folder that holds the files shared with another version."""
+    if manifest.based_on not in FROZEN:
+        raise GoldenError(
+            f"{folder / MANIFEST}: based on {manifest.based_on!r}, which is not frozen"
+        )
+    return data_folder() / manifest.based_on
 
 
 def _cases_type(folder: Path, manifest: Manifest) -> type[msgspec.Struct]:

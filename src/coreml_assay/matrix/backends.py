@@ -6,6 +6,7 @@ All of it is joblib's; the cluster's own package is asked for only where it is u
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, TypeVar
@@ -81,11 +82,12 @@ def _package(backend: str) -> Any:
 
 def _dask_client(jobs: int, scheduler: str | None) -> Any:
     distributed = _package("dask")
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     try:
         if scheduler is not None:
             return distributed.Client(scheduler, timeout=10)
         return distributed.Client(
-            n_workers=jobs, threads_per_worker=1, dashboard_address=None, set_as_default=True
+            n_workers=jobs, threads_per_worker=1, dashboard_address=":0", set_as_default=True
         )
     except (OSError, ValueError) as error:
         where = scheduler or "a cluster on this machine"
@@ -96,7 +98,8 @@ def _start_ray(jobs: int, scheduler: str | None) -> int:
     ray = _package("ray")
     options: dict[str, Any] = {"address": scheduler} if scheduler else {"num_cpus": jobs}
     try:
-        ray.init(log_to_driver=False, include_dashboard=False, **options)
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(include_dashboard=False, **quiet, **options)
     except (ConnectionError, OSError, ValueError) as error:
         where = scheduler or "a cluster on this machine"
         raise BackendError(f"ray: {where} does not answer: {error}") from error

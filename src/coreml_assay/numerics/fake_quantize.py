@@ -102,9 +102,7 @@ class _LoadsOtherStates(nn.Module):
 
     _no_entries: tuple[str, ...] = ("eps",)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *others: Any, **named: Any
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         for name in self._no_entries:
             state_dict.pop(prefix + name, None)
         own = {**self._buffers, **self._parameters}
@@ -112,7 +110,7 @@ class _LoadsOtherStates(nn.Module):
             given = state_dict.get(prefix + name)
             if given is not None and tensor is not None and given.numel() == tensor.numel():
                 state_dict[prefix + name] = given.reshape(tensor.shape)
-        super()._load_from_state_dict(state_dict, prefix, *others, **named)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
 class RangeObserver(_LoadsOtherStates):

@@ -137,6 +137,8 @@ def test_an_option_without_effect_is_warned_of_by_name(
 ) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # When a temporary folder is given back is chance, and so are the words about it.
+        warnings.simplefilter("ignore", ResourceWarning)
         quantize(coreml_subject, configuration=with_options(**{option: WITHOUT_EFFECT[option]}))
     messages = [str(warning.message) for warning in caught]
     coreml_subject.expect(

@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
-from coreml_assay.conformance.strategies import GRIDS, Case, cases, channel_cases, grid_id
+from coreml_assay.conformance.strategies import (
+    GRIDS,
+    MOST_NEGATIVE,
+    Case,
+    cases,
+    channel_cases,
+    grid_id,
+)
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.conformance.tolerances import coverage_steps, nearest_code_steps
 from coreml_assay.numerics import Grid, QuantizationParameters, QuantizedWeight, dequantize
@@ -18,6 +25,7 @@ pytestmark = pytest.mark.parametrize("grid", GRIDS, ids=grid_id)
 
 
 @pytest.mark.clause("Q.1")
+@example(case=MOST_NEGATIVE)
 @given(case=cases())
 def test_codes_lie_on_the_grid(tensor_subject: Subject, grid: Grid, case: Case) -> None:
     codes = tensor_subject.quantize_weight(case.weight, grid, case.block_shape).codes
@@ -41,6 +49,7 @@ def test_both_ends_of_the_grid_are_reached(tensor_subject: Subject, grid: Grid) 
 
 
 @pytest.mark.clause("Q.2")
+@example(case=MOST_NEGATIVE)
 @given(case=cases())
 def test_each_code_is_the_nearest(tensor_subject: Subject, grid: Grid, case: Case) -> None:
     found = tensor_subject.quantize_weight(case.weight, grid, case.block_shape)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from coreml_assay.conformance.strategies import GRIDS, Case, cases, grid_id
+from coreml_assay.conformance.strategies import (
+    GRIDS,
+    MOST_NEGATIVE,
+    NEARLY_EVEN,
+    VANISHING,
+    ZEROS,
+    Case,
+    cases,
+    grid_id,
+)
 from coreml_assay.conformance.subject import Subject
 from coreml_assay.numerics import Grid, QuantizationParameters, dequantize
 
@@ -16,12 +25,12 @@ SYMMETRIC = [grid for grid in GRIDS if grid.symmetric]
 
 @pytest.mark.clause("Q.11")
 @pytest.mark.parametrize("grid", SYMMETRIC, ids=grid_id)
+@example(case=MOST_NEGATIVE)
 @given(case=cases())
 def test_negating_a_weight_negates_its_codes(
     tensor_subject: Subject, grid: Grid, case: Case
 ) -> None:
-    if not case.weight.any():
-        return  # the code of zero in a block of zeros is free
+    assume(case.weight.any())  # the code of zero in a block of zeros is free
     plain = tensor_subject.quantize_weight(case.weight, grid, case.block_shape)
     negated = tensor_subject.quantize_weight(-case.weight, grid, case.block_shape)
     restored = dequantize(plain.codes, QuantizationParameters(plain.scale, plain.zero_point))
@@ -31,6 +40,7 @@ def test_negating_a_weight_negates_its_codes(
 
 @pytest.mark.clause("Q.11")
 @pytest.mark.parametrize("grid", GRIDS, ids=grid_id)
+@example(case=ZEROS, exponent=-1)
 @given(case=cases(), exponent=st.sampled_from([-1, 1]))
 def test_a_power_of_two_scales_only_the_scale(
     tensor_subject: Subject, grid: Grid, case: Case, exponent: int
@@ -44,6 +54,8 @@ def test_a_power_of_two_scales_only_the_scale(
 
 @pytest.mark.clause("Q.12")
 @pytest.mark.parametrize("grid", SYMMETRIC, ids=grid_id)
+@example(case=NEARLY_EVEN)
+@example(case=VANISHING)
 @given(case=cases())
 def test_quantizing_twice_gives_the_same_codes(
     tensor_subject: Subject, grid: Grid, case: Case
