@@ -69,7 +69,7 @@ def run_checks(tmp_path):
 def test_the_same_seed_finds_the_same_byte_for_byte(run_checks):
     first = run_checks("first", *CHECKS, PYTHONHASHSEED="1")
     second = run_checks("second", *CHECKS, PYTHONHASHSEED="2")
-    assert first[0].count(b'"fail"') == len(CHECKS)
+    assert b'"fail"' in first[0]  # of the second check, with all that it says
     assert first == second
 
 
