@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,10 +14,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from coreml_assay import conformance
 from coreml_assay.records import CheckResult, Outcome
 from mutants.areas import AREAS
+from mutants.table import PAGE, in_words
 
 TESTS = Path(__file__).parents[1]
+SUITE = Path(conformance.__file__).parent
+# Fault and clause to the checks that fail, as docs/mutants.md has them.
+ROWS = {
+    (fault, clause): killed
+    for fault, clause, killed in re.findall(
+        r"^\| ([^|]+) \| (\w+\.\d+) \| (.*`.*) \|$", PAGE.read_text(), re.MULTILINE
+    )
+}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "ignore"}
 # The tests of an area share a run, so they belong to one worker.
 GROUPS = {area: pytest.mark.xdist_group(f"mutants of {area}") for area in AREAS}
@@ -57,14 +68,25 @@ def test_a_wrong_implementation_fails_its_clause(area, mutant):
     assert failed, f"{mutant.__name__} passes every check of {mutant.violates}"
     for check in failed:
         assert mutant.violates in check.clauses
+        assert f"`{check.check.split('[')[0]}`" in ROWS[in_words(mutant), mutant.violates]
         assert " violates " in check.detail.splitlines()[0], check.detail
         assert "TypeError" not in check.detail, "the fault does not fit what it replaces"
+
+
+def test_the_page_shows_every_mutant_and_checks_that_exist():
+    assert list(ROWS) == [
+        (in_words(mutant), mutant.violates) for mutants in AREAS.values() for mutant in mutants
+    ]
+    for killed in ROWS.values():
+        for check in re.findall(r"`(.+?)`", killed):
+            file, name = check.split("::")
+            assert f"def {name}(" in (SUITE / file).read_text()
 
 
 @pytest.mark.parametrize(("area", "mutant"), EACH_MUTANT)
 def test_a_fault_takes_the_place_of_something(area, mutant):
     for name in mutant.faults:
-        assert callable(pkgutil.resolve_name(f"coreml_assay.{name}")), name
+        pkgutil.resolve_name(f"coreml_assay.{name}")  # raises where there is nothing
 
 
 @pytest.mark.parametrize("area", EACH_AREA)

@@ -34,6 +34,16 @@ REPRODUCE = str(Path(__file__).with_name("reproduce.py"))
 EARLIER = [name for name in catalogue() if name.startswith("coremltools-")]
 
 
+# Clauses that state what coremltools' own files hold.
+ABOUT_GOLDENS = {"A.34", "G.28", "L.25", "L.26", "L.27", "Q.19", "W.23"}
+WITHOUT_GOLDENS = {
+    "C": "what a configuration chooses shows in the programs of W.23",
+    "M": "figures about a weight, which a property computes from it",
+    "D": "values are what the codes stand for, and those are in W.23",
+    "P": "recipes run models that they make, and look at what the page promises of them",
+}
+
+
 class _Collector:
     def __init__(self):
         self.checks = {}
@@ -66,6 +76,28 @@ def test_every_check_names_a_clause_that_exists(checks):
 def test_every_clause_has_a_check(checks):
     named = {clause for clauses in checks.values() for clause in clauses}
     assert [clause.id for clause in CLAUSES if clause.id not in named] == []
+
+
+def test_every_clause_has_a_property_but_those_about_files_and_recipes(checks):
+    with_property = {
+        clause
+        for check, clauses in checks.items()
+        if check.startswith("properties/")
+        for clause in clauses
+    }
+    others = {clause.id for clause in CLAUSES} - with_property
+    assert others == ABOUT_GOLDENS | {each.id for each in CLAUSES if each.id.startswith("P.")}
+
+
+def test_every_area_has_goldens(checks):
+    with_golden = {
+        clause.split(".")[0]
+        for check, clauses in checks.items()
+        if check.startswith("goldens/")
+        for clause in clauses
+    }
+    letters = {clause.id.split(".")[0] for clause in CLAUSES}
+    assert letters - with_golden == WITHOUT_GOLDENS.keys()
 
 
 def test_clauses_are_single_sentences_with_unique_ids():
