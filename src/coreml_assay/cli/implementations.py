@@ -25,11 +25,11 @@ def implementations(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     for name, entry in available().items():
-        click.echo(f"{name:<18} {'installed':<14} {entry.value.split(':')[0]}")
+        click.echo(f"{name:<20} {'installed':<14} {entry.value.split(':')[0]}")
     missing = []
     for name, listed in catalogue().items():
         state = "installed" if is_installed(listed) else "not installed"
-        click.echo(f"{name:<18} {state:<14} {listed.about}")
+        click.echo(f"{name:<20} {state:<14} {listed.about}")
         if not is_installed(listed):
             missing.append(name)
     if missing:

@@ -184,6 +184,7 @@ def listening() -> Iterator[list[str]]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            warnings.simplefilter("ignore", ResourceWarning)  # when these come is chance
             yield messages
     finally:
         logging.setLogRecordFactory(make_record)
