@@ -243,15 +243,15 @@ class FoldsWithoutEpsilon(_Throughout):
     }
 
 
-class ScalesAlongTheInputs(_Throughout):
+class ScalesOfOtherChannels(_Throughout):
     violates = "L.37"
 
     @staticmethod
-    def _turned(parameter, quantizer, weight):
+    def _from_the_last(parameter, quantizer, weight):
         found = _full_rank(parameter, quantizer, weight)
-        return found.transpose(0, 1).contiguous() if weight.ndim > 1 else found
+        return found.flip(tuple(range(found.ndim)))
 
-    faults = {f"{_PACKAGE}._finalize._of_full_rank": _turned}
+    faults = {f"{_PACKAGE}._finalize._of_full_rank": _from_the_last}
 
 
 class CodesOutsideFourBits(_Throughout):
