@@ -50,6 +50,7 @@ def test_each_is_in_the_catalogue_under_its_own_name_and_has_deviations():
     assert {each.implementation for each in DEVIATIONS} == set(OTHER_QUANTIZERS)
 
 
+@pytest.mark.slow  # a process for each that is installed beside this environment
 @pytest.mark.parametrize("name", OTHER_QUANTIZERS)
 def test_the_reproductions_show_what_is_observed(name):
     done = subprocess.run(

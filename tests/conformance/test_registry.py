@@ -138,6 +138,7 @@ def test_the_reproduction_shows_what_is_observed(deviation):
     assert reproduce(deviation.reproduction, deviation.id) is None
 
 
+@pytest.mark.slow  # a process for each version that is installed beside this one
 @pytest.mark.parametrize("name", EARLIER)
 def test_reproductions_show_what_is_observed_in_an_earlier_version(name):
     entry = catalogue()[name]
