@@ -8,6 +8,8 @@ import msgspec
 from coreml_assay.cli.common import json_option, reporting_errors
 from coreml_assay.conformance.registry import load_deviations
 
+_INDENT = "    "
+
 
 @click.command()
 @json_option
@@ -19,6 +21,8 @@ def deviations(as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
         return
     for entry in found:
+        absent = entry.decision == "absent"
+        decided = "not offered there" if absent else f"decided for: {entry.decision}"
         click.echo(f"{entry.severity} {entry.id}  [{entry.implementation} {entry.versions}]")
-        click.echo(f"    {entry.title}")
-        click.echo(f"    clauses {', '.join(entry.clauses)}; decided for: {entry.decision}")
+        for text in (entry.title, f"clauses {', '.join(entry.clauses)}; {decided}"):
+            click.echo(click.wrap_text(text, 80, initial_indent=_INDENT, subsequent_indent=_INDENT))
