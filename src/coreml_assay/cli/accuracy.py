@@ -11,6 +11,7 @@ from coreml_assay.accuracy.builtin import BUILT_IN
 from coreml_assay.accuracy.own import DataError, own_case
 from coreml_assay.assay import run_accuracy
 from coreml_assay.cli.common import (
+    baseline_option,
     conclude,
     json_option,
     output_option,
@@ -58,13 +59,7 @@ from coreml_assay.terminal import stage_progress
     default=True,
     help="Whether to quantize each weight and activation alone, too.",
 )
-@click.option(
-    "-b",
-    "--baseline",
-    type=click.Path(path_type=Path),
-    metavar="RECORD",
-    help="Also compare with an accepted record.",
-)
+@baseline_option
 @output_option
 @seed_option
 @json_option

@@ -45,6 +45,13 @@ profile_option = click.option(
     show_default=True,
     help="How many inputs each property is tried on.",
 )
+baseline_option = click.option(
+    "-b",
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="RECORD",
+    help="Also compare with an accepted record.",
+)
 output_option = click.option(
     "-o",
     "--output",

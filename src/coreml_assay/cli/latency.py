@@ -13,6 +13,7 @@ from rich.console import Console
 import coreml_assay
 from coreml_assay.assay import environment, shipped_models
 from coreml_assay.cli.common import (
+    baseline_option,
     conclude,
     json_option,
     output_option,
@@ -145,13 +146,7 @@ def collect_command(prepared: Path, folder: Path, backend: str, device: Kind, te
 @latency.command("ingest")
 @click.argument("prepared", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "-b",
-    "--baseline",
-    type=click.Path(path_type=Path),
-    metavar="RECORD",
-    help="Also compare with an accepted record.",
-)
+@baseline_option
 @click.option(
     "--asv",
     type=click.Path(path_type=Path),

@@ -9,6 +9,7 @@ import joblib
 from rich.console import Console
 
 from coreml_assay.cli.common import (
+    baseline_option,
     conclude,
     json_option,
     profile_option,
@@ -48,13 +49,7 @@ from coreml_assay.terminal import stage_progress
     metavar="FOLDER",
     help="Where the report, the record, logs and finished cells go.",
 )
-@click.option(
-    "-b",
-    "--baseline",
-    type=click.Path(path_type=Path),
-    metavar="RECORD",
-    help="Also compare with an accepted record.",
-)
+@baseline_option
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),

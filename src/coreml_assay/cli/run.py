@@ -10,6 +10,7 @@ from rich.console import Console
 from coreml_assay.accuracy.sounds import CREPE
 from coreml_assay.assay import Plan, run, shipped_models
 from coreml_assay.cli.common import (
+    baseline_option,
     conclude,
     json_option,
     output_option,
@@ -50,13 +51,7 @@ DEFAULT_CASES = 5200
     default=True,
     help="Whether to quantize the real models from published wheels.",
 )
-@click.option(
-    "-b",
-    "--baseline",
-    type=click.Path(path_type=Path),
-    metavar="RECORD",
-    help="Also compare with an accepted record.",
-)
+@baseline_option
 @output_option
 @seed_option
 @profile_option
