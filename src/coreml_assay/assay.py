@@ -13,6 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import attrs
+import msgspec
 
 import coreml_assay
 from coreml_assay.accuracy.cases import BuiltIn, Case
@@ -119,12 +120,8 @@ def run(plan: Plan, progress: Progress) -> Record:
         except BaseException:
             cancelled.set()
             raise
-    return Record(
-        tool_version=coreml_assay.__version__,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seed=plan.seed,
-        profile=plan.profile,
-        environment=environment(),
+    return msgspec.structs.replace(
+        new_record(plan.seed, plan.profile),
         suites=tuple(finished),
         agreements=tuple(agreements),
         models=tuple(models),
@@ -161,12 +158,8 @@ def run_accuracy(
         if with_sensitivity:
             stage = f"sensitivity of {case.name}"
             alone += sensitivities(case, partial(progress, stage))
-    return Record(
-        tool_version=coreml_assay.__version__,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seed=seed,
-        profile="accuracy",
-        environment=environment(),
+    return msgspec.structs.replace(
+        new_record(seed, "accuracy"),
         accuracy=tuple(runs),
         sensitivities=tuple(alone),
     )
@@ -177,6 +170,22 @@ def _accuracy(
 ) -> list[AccuracyRun]:
     drop_ins = [each for each in implementations if Face.COREML in faces(each)]
     return measure_case(case, drop_ins, partial(progress, f"outputs of {case.name}"))
+
+
+def new_record(seed: int, profile: str) -> Record:
+    """A record of here and now in which nothing is measured yet.
+
+    Args:
+        seed: of everything random.
+        profile: of the suite, or what else is measured.
+    """
+    return Record(
+        tool_version=coreml_assay.__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seed=seed,
+        profile=profile,
+        environment=environment(),
+    )
 
 
 def environment() -> Environment:

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from coreml_assay.gate import Status, Verdict, latency
 from coreml_assay.gate.absolute import not_run_sentence
+from coreml_assay.gate.model_tables import AccuracyGroup, accuracy_groups
 from coreml_assay.gate.outputs import loses, worst_snr_words
-from coreml_assay.gate.tables import AccuracyGroup, accuracy_groups
 from coreml_assay.gate.times import Comparison, compare_times
 from coreml_assay.gate.words import count
 from coreml_assay.records import AccuracyRun, ModelRun, Outcome, Record, SuiteRun
@@ -72,6 +72,8 @@ def show_verdict(console: Console, record: Record, verdict: Verdict, report: Pat
     if record.suites:
         console.print(_suites_table(record.suites))
     for missing in record.not_run:
+        if missing.state == "failed":  # a reason, and shown with them
+            continue
         console.print(escape(not_run_sentence(missing)), soft_wrap=True)
     for suite in record.suites:
         listed = [check.deviation for check in suite.checks if check.deviation]

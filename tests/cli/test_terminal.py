@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from coreml_assay.records import (
     CheckResult,
     Environment,
     ModelRun,
+    NotRun,
     Outcome,
     Record,
     SuiteRun,
@@ -119,6 +121,18 @@ def test_a_failure_is_one_sentence_taken_literally():
     text = " ".join(shown(record(Outcome.FAIL)))
     assert "mine 1.0 violates Q.2: the code of a weight halfway differs [red]x[/red]" in text
     assert text.endswith("Regression: 1 reason")
+
+
+def test_what_could_not_be_run_is_said_once_and_fits():
+    missing = (
+        NotRun(implementation="x", areas=(), state="not installed", detail="install x"),
+        NotRun(implementation="y", areas=("gptq",), state="failed", detail="it says " + "no " * 40),
+    )
+    lines = shown(msgspec.structs.replace(record(Outcome.PASS), not_run=missing))
+    text = " ".join(" ".join(lines).split())
+    assert text.count("x is not installed: install x") == 1
+    assert text.count("The areas gptq could not be run on y") == 1
+    assert max(map(len, lines)) <= 80
 
 
 def test_deviations_are_counted():

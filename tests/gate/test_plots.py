@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_accuracy_gate import output, run
 
 from coreml_assay.gate import judge, plots, render
-from coreml_assay.gate.tables import accuracy_groups
+from coreml_assay.gate.model_tables import accuracy_groups
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 

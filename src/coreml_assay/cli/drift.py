@@ -11,6 +11,7 @@ import msgspec
 
 from coreml_assay.cli.common import json_option, reporting_errors
 from coreml_assay.gate.drift import Change, Drift, drift
+from coreml_assay.gate.words import count
 from coreml_assay.records import read_record
 
 _WIDTH = 80
@@ -45,13 +46,17 @@ def drift_command(old: str, new: str, records: tuple[Path, ...], as_json: bool) 
 
 def drift_text(found: Drift) -> str:
     """A drift in lines of at most 80 columns."""
-    summary = f"{found.old} -> {found.new}: {len(found.changes) or 'no'} changes"
+    summary = f"{found.old} -> {found.new}: {_changes(len(found.changes))}"
     lines = [summary, *_wrapped(f"compared: {', '.join(found.compared)}", "  ")]
     for change in found.changes:
         lines += _wrapped(_headline(change), "  ")
         for line in change.example.split("\n"):
             lines += _wrapped(line, "      ")
     return "\n".join(lines)
+
+
+def _changes(number: int) -> str:
+    return count(number, "change") if number else "no changes"
 
 
 def _headline(change: Change) -> str:

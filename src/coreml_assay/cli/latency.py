@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 
-import coreml_assay
-from coreml_assay.assay import environment, shipped_models
+from coreml_assay.assay import new_record, shipped_models
 from coreml_assay.cli.common import (
     baseline_option,
     conclude,
@@ -28,7 +27,7 @@ from coreml_assay.latency.ingest import ingest
 from coreml_assay.latency.plan import read_plan
 from coreml_assay.latency.prepare import CHOICES, Wanted, prepare
 from coreml_assay.mil.program import PackageError
-from coreml_assay.records import Record, read_record
+from coreml_assay.records import read_record
 from coreml_assay.terminal import stage_progress
 
 EXIT_NO_DEVICE = 4
@@ -179,12 +178,5 @@ def ingest_command(
         for case in file_results(results, asv, commit):
             console.print(f"not filed, because asv's benchmark has no such case: {case}")
     plan, _ = read_plan(prepared)
-    record = Record(
-        tool_version=coreml_assay.__version__,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seed=plan.seed,
-        profile="latency",
-        environment=environment(),
-        latency=results,
-    )
+    record = msgspec.structs.replace(new_record(plan.seed, "latency"), latency=results)
     conclude(record, accepted, output, as_json, console)

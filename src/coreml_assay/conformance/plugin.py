@@ -27,10 +27,10 @@ from coreml_assay.records import CheckResult, Outcome
 _SUITE = Path(__file__).parent
 _KINDS = {"properties": "property", "goldens": "golden", "recipes": "recipe"}
 _RESULT = "coreml_assay.result"
-# Inputs that a property is tried on; most are tried so on each of eight grids.
 # What is another in each run, so that two records of the same are the same.
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + r"/[\w./-]+")
+# Inputs that a property is tried on; most are tried so on each of eight grids.
 _EXAMPLES = {"quick": 16, "thorough": 1000}
 
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from textwrap import shorten
 from typing import Any
 
+from coreml_assay.gate.model_tables import AccuracyGroup
 from coreml_assay.gate.outputs import loses, worst_snr
-from coreml_assay.gate.tables import AccuracyGroup
 from coreml_assay.gate.words import one_line
 from coreml_assay.records import AccuracyRun
 

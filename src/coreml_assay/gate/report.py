@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from coreml_assay.files import write_bytes
-from coreml_assay.gate import latency, plots, summary, tables, words
+from coreml_assay.gate import latency, model_tables, plots, summary, tables, words
 from coreml_assay.gate.absolute import not_run_sentence, unexplained
 from coreml_assay.gate.outputs import loses, snr_words
 from coreml_assay.gate.tolerances import TOLERANCES
@@ -62,8 +62,8 @@ def render(
             cells=tables.cell_details(record),
             failures=tables.findings(record, Outcome.FAIL, Outcome.FIXED),
             deviations=tables.deviation_rows(record, deviations),
-            models=tables.model_groups(record),
-            accuracy=tables.accuracy_groups(record),
+            models=model_tables.model_groups(record),
+            accuracy=model_tables.accuracy_groups(record),
             devices=latency.device_groups(record),
             evaluated=latency.evaluator_rows(record),
             quantiles=QUANTILES,

@@ -11,15 +11,10 @@ from collections.abc import Iterator, Sequence
 import junitparser
 
 from coreml_assay.gate import latency
+from coreml_assay.gate.model_tables import ModelRow, accuracy_groups, model_groups
 from coreml_assay.gate.outputs import loses, worst_snr_words
 from coreml_assay.gate.reasons import Reason, suite_subject
-from coreml_assay.gate.tables import (
-    WORST_FIRST,
-    ModelRow,
-    accuracy_groups,
-    model_groups,
-    suite_rows,
-)
+from coreml_assay.gate.tables import WORST_FIRST, suite_rows
 from coreml_assay.gate.verdict import Status, Verdict
 from coreml_assay.gate.words import (
     NOT_MEASURED,

@@ -1,4 +1,4 @@
-"""A record arranged for reading: what the summary and the report show, without any markup."""
+"""A record's suites arranged for reading: what the summary and the report show, without markup."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Protocol, TypeVar
 from coreml_assay.conformance.registry import AREAS, area_of_clause
 from coreml_assay.gate.absolute import executed
 from coreml_assay.gate.reasons import suite_subject
-from coreml_assay.gate.words import NOT_MEASURED, first_line, size
-from coreml_assay.records import AccuracyRun, CheckResult, ModelRun, Outcome, Record, SuiteRun
+from coreml_assay.gate.words import first_line
+from coreml_assay.records import CheckResult, Outcome, Record, SuiteRun
 
+_T = TypeVar("_T")
+_K = TypeVar("_K")
 RECORD_FILE = "record.json"  # beside the report
 WORST_FIRST = (
     Outcome.FAIL,
@@ -23,6 +25,14 @@ WORST_FIRST = (
     Outcome.UNSUPPORTED,
     Outcome.PASS,
 )
+
+
+def grouped(items: Iterable[tuple[_K, _T]]) -> dict[_K, list[_T]]:
+    """Items by key, in the order they come."""
+    groups: dict[_K, list[_T]] = {}
+    for key, item in items:
+        groups.setdefault(key, []).append(item)
+    return groups
 
 
 class Clause(Protocol):
@@ -214,7 +224,7 @@ def cell_details(record: Record) -> tuple[CellDetails, ...]:
 
 
 def _explanations(checks: Sequence[CheckResult]) -> tuple[Explanation, ...]:
-    groups = _grouped(
+    groups = grouped(
         ((check.outcome, first_line(check.detail), check.deviation), check.check)
         for check in checks
     )
@@ -288,88 +298,6 @@ def deviation_rows(record: Record, deviations: Sequence[Deviation]) -> tuple[Dev
 
 
 @dataclass(frozen=True)
-class ModelRow:
-    """A model run with how its program compares to the other implementations'."""
-
-    run: ModelRun
-    programs: str
-
-    @property
-    def weights(self) -> int:
-        """How many weights were considered."""
-        return len(self.run.compressed) + len(self.run.skipped)
-
-    @property
-    def size(self) -> str:
-        """The package's size before and after."""
-        if not self.run.float_bytes and not self.run.bytes:
-            return NOT_MEASURED
-        return f"{size(self.run.float_bytes)} → {size(self.run.bytes)}"
-
-
-@dataclass(frozen=True)
-class ConfigurationGroup:
-    """One configuration of a model over the implementations."""
-
-    configuration: str
-    target: str
-    rows: tuple[ModelRow, ...]
-
-
-@dataclass(frozen=True)
-class ModelGroup:
-    """One model over its configurations."""
-
-    model: str
-    sha256: str
-    configurations: tuple[ConfigurationGroup, ...]
-
-
-_T = TypeVar("_T")
-_K = TypeVar("_K")
-
-
-def _grouped(items: Iterable[tuple[_K, _T]]) -> dict[_K, list[_T]]:
-    groups: dict[_K, list[_T]] = {}
-    for key, item in items:
-        groups.setdefault(key, []).append(item)
-    return groups
-
-
-def model_groups(record: Record) -> tuple[ModelGroup, ...]:
-    """The model runs by model, configuration and implementation."""
-    by_model = _grouped(((run.model, run.model_sha256), run) for run in record.models)
-    return tuple(
-        ModelGroup(model, sha256, _configurations(runs))
-        for (model, sha256), runs in by_model.items()
-    )
-
-
-def _configurations(runs: Sequence[ModelRun]) -> tuple[ConfigurationGroup, ...]:
-    groups = _grouped(((run.configuration, run.target), run) for run in runs)
-    return tuple(
-        ConfigurationGroup(
-            configuration, target, tuple(ModelRow(run, _programs(run, same)) for run in same)
-        )
-        for (configuration, target), same in groups.items()
-    )
-
-
-def _programs(run: ModelRun, all_runs: Sequence[ModelRun]) -> str:
-    """How a run's program compares to those that the other implementations wrote."""
-    others = [each for each in all_runs if each is not run and each.program_sha256]
-    if not run.program_sha256 or not others:
-        return NOT_MEASURED
-    equal: list[str] = []
-    unlike: list[str] = []
-    for each in others:
-        same = each.program_sha256 == run.program_sha256
-        (equal if same else unlike).append(f"{each.implementation} {each.version}")
-    parts = (("equal to", equal), ("unlike", unlike))
-    return "; ".join(f"{word} {', '.join(names)}" for word, names in parts if names)
-
-
-@dataclass(frozen=True)
 class MetricRow:
     """A metric over all implementations."""
 
@@ -382,29 +310,4 @@ def metric_rows(record: Record) -> tuple[MetricRow, ...]:
     names = sorted({name for suite in record.suites for name in suite.metrics})
     return tuple(
         MetricRow(name, tuple(suite.metrics.get(name) for suite in record.suites)) for name in names
-    )
-
-
-@dataclass(frozen=True)
-class AccuracyGroup:
-    """The outputs of one model over its configurations and implementations."""
-
-    model: str
-    data: str
-    metric: str | None
-    float_score: float | None
-    float_bytes: int
-    runs: tuple[AccuracyRun, ...]
-
-
-def accuracy_groups(record: Record) -> tuple[AccuracyGroup, ...]:
-    """The accuracy runs by model, in the order they were measured."""
-    groups = _grouped(((run.model, run.data), run) for run in record.accuracy)
-    return tuple(_accuracy_group(runs) for runs in groups.values())
-
-
-def _accuracy_group(runs: Sequence[AccuracyRun]) -> AccuracyGroup:
-    first = next((run for run in runs if run.float_score is not None), runs[0])
-    return AccuracyGroup(
-        first.model, first.data, first.metric, first.float_score, first.float_bytes, tuple(runs)
     )

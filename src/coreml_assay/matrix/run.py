@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from datetime import datetime, timezone
 from pathlib import Path
 
 import attrs
 import msgspec
 
-import coreml_assay
-from coreml_assay.assay import environment
+from coreml_assay.assay import new_record
 from coreml_assay.conformance.registry import AREAS, check_count
 from coreml_assay.conformance.runner import join_areas
 from coreml_assay.files import write_bytes
@@ -73,12 +71,8 @@ def run_matrix(plan: Plan, progress: Progress) -> Record:
     present = [name for name in plan.implementations if name not in missing]
     cells = [Cell(name, area, plan.seed, plan.profile) for name in present for area in plan.areas]
     found = _measure(plan, cells, progress)
-    return Record(
-        tool_version=coreml_assay.__version__,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seed=plan.seed,
-        profile=plan.profile,
-        environment=environment(),
+    return msgspec.structs.replace(
+        new_record(plan.seed, plan.profile),
         suites=tuple(_suites(plan, present, found)),
         not_run=(
             *(_not_installed(name) for name in missing),
