@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib.machinery import PathFinder
+
 import attrs
 import msgspec
 import pytest
@@ -68,6 +71,42 @@ def test_the_code_of_an_implementation_is_part_of_what_a_cell_stems_from(tmp_pat
     (tmp_path / "cell_sample.py").write_text("other")
     cells._checksum_of_package.cache_clear()
     assert stems_from(cell) != before
+
+
+def test_packages_are_part_of_what_a_cell_stems_from(monkeypatch):
+    cell = attrs.evolve(CELL, implementation="coremltools-8.0")
+    before = stems_from(cell)
+    entry = cells.catalogue()["coremltools-8.0"]
+    other = msgspec.structs.replace(entry, packages=("coremltools==8.0.1",))
+    monkeypatch.setattr(cells, "catalogue", lambda: {"coremltools-8.0": other})
+    assert changed(before, stems_from(cell)) == ["its packages"]
+
+    monkeypatch.undo()
+    monkeypatch.setattr(cells, "distributions", lambda: [])
+    cells._installed_packages.cache_clear()
+    try:
+        assert changed(before, stems_from(cell)) == ["installed packages"]
+    finally:
+        cells._installed_packages.cache_clear()
+
+
+def test_coreml_assay_itself_is_part_of_what_a_cell_stems_from(tmp_path, monkeypatch):
+    """The suite, its goldens and the reference are all under the package's folder."""
+    (tmp_path / "coreml_assay").mkdir()
+    (tmp_path / "coreml_assay" / "__init__.py").touch()
+    monkeypatch.setattr(cells, "find_spec", partial(PathFinder.find_spec, path=[str(tmp_path)]))
+    cell = attrs.evolve(CELL, implementation="json:tool")
+    before = stems_from(cell)
+    cells._checksum_of_package.cache_clear()
+    try:
+        after = stems_from(cell)
+    finally:
+        cells._checksum_of_package.cache_clear()
+    assert "coreml-assay" in changed(before, after)
+
+
+def changed(before, after):
+    return [key for key in before if before[key] != after[key]]
 
 
 def test_files_of_implementations_with_like_names_are_apart(tmp_path):
