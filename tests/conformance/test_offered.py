@@ -24,6 +24,16 @@ def property_of(offered, holds):
     return check, seen
 
 
+def ending(check):
+    """How a property ends; what pytest raises to skip a test must not skip this one."""
+    try:
+        with passing_over(check):
+            check()
+    except BaseException as error:
+        return error
+    return None
+
+
 def test_a_property_holds_or_fails_on_what_is_offered():
     check, seen = property_of(lambda x: x % 2, lambda x: True)
     with passing_over(check):
@@ -38,8 +48,9 @@ def test_a_property_holds_or_fails_on_what_is_offered():
 def test_with_nothing_offered_it_is_unsupported_and_stops_early():
     asked = []
     check, seen = property_of(lambda x: asked.append(x), lambda x: True)
-    with pytest.raises(Unsupported, match="only some numbers"), passing_over(check):
-        check()
+    found = ending(check)
+    assert isinstance(found, Unsupported)
+    assert str(found) == "only some numbers"
     assert seen == []
     assert len(asked) == 50
 
@@ -47,8 +58,7 @@ def test_with_nothing_offered_it_is_unsupported_and_stops_early():
 def test_afterwards_a_check_is_as_it_was():
     check, _ = property_of(lambda x: False, lambda x: True)
     inner = check.hypothesis.inner_test
-    with pytest.raises(Unsupported), passing_over(check):
-        check()
+    assert isinstance(ending(check), Unsupported)
     assert check.hypothesis.inner_test is inner
 
 

@@ -10,12 +10,14 @@ from click.testing import CliRunner
 
 from coreml_assay.assay import environment
 from coreml_assay.cli import main
+from coreml_assay.conformance import replay as replaying
 from coreml_assay.conformance.registry import load_clauses, load_deviations
 from coreml_assay.conformance.runner import run_suite
 from coreml_assay.gate import judge, write_report
 from coreml_assay.records import CheckResult, Outcome, Record, SuiteRun, write_record
 
 CHECK = "properties/test_codes.py::test_codes_lie_on_the_grid[int8-symmetric]"
+NO_FILE = "is in no file of the suite"
 IMPLEMENTATION = """\
 import numpy as np
 from coreml_assay.implementations.reference import Reference
@@ -78,6 +80,18 @@ def test_the_command_in_the_report_finds_what_the_record_holds(wrong, tmp_path, 
     assert f"recorded: fail\nnow:      fail\n{result.detail}\n" in done.output
 
 
+def test_it_runs_with_the_seed_and_profile_of_the_record(monkeypatch):
+    suite, given = _suite(loaded_as="mine:Thing"), []
+    monkeypatch.setattr(
+        replaying, "run_suite", lambda *names, **how: given.append((names, how)) or suite
+    )
+    record = msgspec.structs.replace(_record(suite, seed=23), profile="thorough")
+    replaying.replay(record, suite, CHECK)
+    ((names, how),) = given
+    assert names == ("mine:Thing",)
+    assert (how["seed"], how["profile"], how["check"]) == (23, "thorough", CHECK)
+
+
 def test_what_passes_now_is_said_to(tmp_path):
     code, output = _replay(tmp_path, _record(_suite()), CHECK)
     assert code == 0
@@ -90,9 +104,9 @@ def test_what_passes_now_is_said_to(tmp_path):
         (_record(_suite()), [CHECK.replace("grid", "gird")], f"did you mean '{CHECK}'"),
         (_record(_suite()), [CHECK, "-i", "mine"], "no implementation 'mine'; it has reference"),
         (_record(), [CHECK, "-i", "mine"], "it has no run of the suite"),
-        (_record(_suite(check="properties/gone.py::test")), ["properties/gone.py::test"], "gone"),
+        (_record(_suite(check="properties/gone.py::test")), ["properties/gone.py::test"], NO_FILE),
         (_record(_suite(loaded_as="nobody")), [CHECK], "nobody"),
-        (_record(_suite(check="../../x.py::test")), ["../../x.py::test"], "x.py::test"),
+        (_record(_suite(check="../../x.py::test")), ["../../x.py::test"], NO_FILE),
         (msgspec.structs.replace(_record(_suite()), profile="accuracy"), [CHECK], "accuracy"),
     ],
     ids=["check", "implementation", "no-suite", "gone", "unknown", "outside", "profile"],

@@ -25,9 +25,6 @@ import os
 import numpy as np
 from coreml_assay.implementations.reference import Reference
 
-# What hypothesis would take for numbers worth trying, where it looks.
-NUMBERS = [0.71875, 5.40625, -12.15625, 33.3125]
-
 
 class Recording(Reference):
     """The reference with codes cut off, keeping a digest of each weight it is given."""
@@ -45,9 +42,11 @@ class Recording(Reference):
 @pytest.fixture
 def run_checks(tmp_path):
     """Runs checks on the implementation above, in a process of its own."""
-    (tmp_path / "mine.py").write_text(IMPLEMENTATION)
 
-    def run(name: str, *checks: str, seed: int = 7, **variables: str) -> tuple[bytes, bytes]:
+    def run(
+        name: str, *checks: str, seed: int = 7, more: str = "", **variables: str
+    ) -> tuple[bytes, bytes]:
+        (tmp_path / "mine.py").write_text(IMPLEMENTATION + more)
         results, recorded = tmp_path / f"{name}.jsonl", tmp_path / f"{name}.txt"
         settings = suite_settings("mine:Recording", seed, "quick", results)
         subprocess.run(
@@ -78,6 +77,14 @@ def test_a_check_is_tried_on_the_same_alone_and_in_company(run_checks):
     together, same_inputs = run_checks("together", ELSEWHERE, CHECKS[0])
     assert inputs == same_inputs
     assert alone.strip() == together.splitlines()[-1]
+
+
+def test_numbers_in_the_source_of_an_implementation_are_not_tried(run_checks):
+    """Hypothesis takes them for worth trying, unless it is kept from looking."""
+    numbers = f"NUMBERS = {[k / 1024 for k in range(1001, 1101)]}\n"
+    _, without = run_checks("without", *CHECKS)
+    _, with_them = run_checks("with", *CHECKS, more=numbers)
+    assert without == with_them
 
 
 def test_another_seed_is_another_choice(run_checks):
