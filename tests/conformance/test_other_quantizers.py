@@ -39,6 +39,7 @@ print("done")
 """
 
 
+# Slow: a process for each, as far as they are installed beside this environment.
 def _environment(name):
     if not is_installed(catalogue()[name]):
         pytest.skip(f"{name} is not installed: {install_command(name)}")
@@ -50,7 +51,7 @@ def test_each_is_in_the_catalogue_under_its_own_name_and_has_deviations():
     assert {each.implementation for each in DEVIATIONS} == set(OTHER_QUANTIZERS)
 
 
-@pytest.mark.slow  # a process for each that is installed beside this environment
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHER_QUANTIZERS)
 def test_the_reproductions_show_what_is_observed(name):
     done = subprocess.run(
@@ -90,6 +91,7 @@ def test_the_suite_finds_no_other_deviation(name, tmp_path):
     assert Counter(each["outcome"] for each in checks)["pass"] > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHER_QUANTIZERS)
 def test_what_is_not_offered_is_said_in_words(name):
     code = (
