@@ -76,6 +76,20 @@ def test_a_zero_whose_sign_changed_is_found():
     assert not drifting._different_values(np.array([np.nan]), np.array([np.nan]))
 
 
+def test_one_line_changed_in_place_is_found():
+    def edit(goldens):
+        first, *others = goldens.cases.programs
+        lines = ("something else", *first.description[1:])
+        programs = (msgspec.structs.replace(first, description=lines), *others)
+        return msgspec.structs.replace(
+            goldens, cases=msgspec.structs.replace(goldens.cases, programs=programs)
+        )
+
+    (only,) = edited(edit)
+    assert (only.what, only.count) == ("weights: lines of programs", 1)
+    assert only.example.endswith("+ something else")
+
+
 def test_the_first_changed_line_of_the_shortest_program_is_shown():
     def edit(goldens):
         programs = tuple(
