@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+from ctypes import c_size_t, c_void_p
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ def test_a_path_that_is_asked_for_is_used(monkeypatch):
         monkeypatch.setenv(native.VARIABLE, path)
         assert native.active().startswith(f"none: {native.VARIABLE}={path}, but this machine has ")
         assert native.kernel("gptq_round_columns") is None
+
+
+@needs_kernels
+def test_argument_types_are_those_of_one_caller(monkeypatch):
+    # With another's, addresses could be cut to 32 bits and the kernel would end the process.
+    monkeypatch.delenv(native.VARIABLE, raising=False)
+    mine, another = (native.kernel("gptq_round_columns", kind) for kind in (c_void_p, c_size_t))
+    assert (mine.argtypes, another.argtypes) == ((c_void_p,), (c_size_t,))
 
 
 def test_a_kernel_that_was_not_compiled_is_none():

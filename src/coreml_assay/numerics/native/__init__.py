@@ -71,12 +71,15 @@ def kernel(name: str, *argument_types: Any) -> Kernel | None:
 
 @functools.cache
 def _kernel(name: str, instruction_set: str, argument_types: tuple[Any, ...]) -> Kernel:
-    function = getattr(_library(), f"{name}_{instruction_set}", None)
-    if function is None:
-        raise _NotThereError(f"the kernels were compiled before there was one of {name}")
+    try:
+        # By key a function is one's own. As an attribute it is one for all who ask, and a second
+        # one's argument types would be in force for the first.
+        function = _library()[f"{name}_{instruction_set}"]
+    except AttributeError:
+        raise _NotThereError(f"the kernels were compiled before there was one of {name}") from None
     function.argtypes = argument_types
     function.restype = ctypes.c_int
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _chosen(wanted: str) -> str:
