@@ -98,6 +98,7 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return set(self.checks).union(*self.checks_in.values())
 
 
+@cache
 def _contains(versions: str, version: str) -> bool:
     return SpecifierSet(versions).contains(Version(version), prereleases=True)
 
