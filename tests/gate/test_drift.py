@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from factories import record
 
 from coreml_assay.cli import main
 from coreml_assay.cli.drift import drift_text
 from coreml_assay.gate import drift as drifting
-from coreml_assay.gate.drift import DriftError, drift
+from coreml_assay.gate.drift import DriftError, drift, drifts
 from coreml_assay.goldens.store import FROZEN, frozen_goldens
-from coreml_assay.records import CheckResult, Outcome, SuiteRun
+from coreml_assay.records import CheckResult, Outcome, SuiteRun, write_record
 
 VERSIONS = ["8.0", "8.1", "8.2", "8.3.0", "9.0"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "drift.md"
@@ -51,6 +52,13 @@ def test_outcomes_that_changed_are_counted_by_clause():
     (only,) = found.changes
     assert (only.what, only.count, only.of, only.example) == ("Q.1: pass -> fail", 2, 3, "one")
     assert drift("x-1", "x-1", [old]).changes == ()
+
+
+def test_each_version_among_suites_is_compared_with_the_next():
+    suites = [suite(version, one=Outcome.PASS) for version in ("1.10", "1.9", "mine", "1.9.1")]
+    found = [(each.old, each.new) for each in drifts([*suites, suite("1.9", one=Outcome.FAIL)])]
+    assert found == [("x-mine", "x-1.9"), ("x-1.9", "x-1.9.1"), ("x-1.9.1", "x-1.10")]
+    assert drifts([suites[0]]) == drifts([]) == []
 
 
 def edited(edit):
@@ -132,6 +140,14 @@ def test_the_command_ends_with_1_where_anything_changed():
     assert {"deviation", "programs"} <= kinds
     bad = CliRunner().invoke(main, ["drift", "coremltools-9.0", "coremltools-1"])
     assert bad.exit_code == 2
+
+
+def test_a_report_on_two_versions_shows_what_changed(tmp_path):
+    suites = suite("1", one=Outcome.PASS), suite("2", one=Outcome.UNSUPPORTED)
+    write_record(record(suites=suites), tmp_path / "record.json")
+    arguments = ["report", str(tmp_path / "record.json"), "-o", str(tmp_path / "report")]
+    CliRunner().invoke(main, arguments)
+    assert "Q.1: pass -&gt; unsupported" in (tmp_path / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize(("old", "new"), list(pairwise(VERSIONS)))

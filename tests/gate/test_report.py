@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coreml_assay.gate import Status, Verdict, judge, render, write_report
+from coreml_assay.gate.drift import Change, Drift
 from coreml_assay.gate.tables import Clause as ClauseProtocol
 from coreml_assay.gate.tables import Deviation as DeviationProtocol
 from coreml_assay.records import Environment, NotRun, Outcome, Record, read_record
@@ -60,6 +61,26 @@ def page(
     verdict: Verdict | None = None,
 ) -> Page:
     return Page(render(shown, verdict or judge(shown, None), clauses, deviations))
+
+
+class TestDrift:
+    def test_each_change_has_its_number_and_its_example(self) -> None:
+        change = Change(
+            kind="programs", what="gptq: lines <of>", count=2, of=7, example="a: line 3\n- b\n+ c"
+        )
+        drift = Drift(old="x-1", new="x-2", compared=("this", "that"), changes=(change,))
+        same = Drift(old="x-2", new="x-3", compared=("this",), changes=())
+        made = record()
+        shown = Page(render(made, judge(made, None), CLAUSES, (), (drift, same)))
+        assert "x-1 → x-2 1 change Compared: this, that" in shown.text
+        assert "programs gptq: lines <of> 2 of 7 a: line 3 - b + c" in shown.text
+        assert "x-2 → x-3 no changes" in shown.text
+        assert {"href": "#drift"} in shown.all("a")
+
+    def test_without_versions_to_compare_there_is_no_section(self) -> None:
+        shown = page(record())
+        assert {"href": "#drift"} not in shown.all("a")
+        assert {"id": "drift"} not in shown.all("section")
 
 
 class TestVerdict:

@@ -18,7 +18,7 @@ from coreml_assay.conformance.registry import load_clauses, load_deviations
 from coreml_assay.conformance.replay import ReplayError
 from coreml_assay.conformance.runner import SuiteError
 from coreml_assay.gate import Verdict, judge, write_report
-from coreml_assay.gate.drift import DriftError
+from coreml_assay.gate.drift import DriftError, drifts
 from coreml_assay.goldens.store import GoldenError
 from coreml_assay.implementations import ImplementationError, OverlayError
 from coreml_assay.matrix.backends import BackendError
@@ -108,7 +108,8 @@ def conclude(
     """Judge, write the report, show the verdict, and exit with its code."""
     verdict = judge(record, baseline)
     if output is not None:
-        write_report(output, record, verdict, load_clauses(), load_deviations())
+        listed = load_clauses(), load_deviations(), drifts(record.suites)
+        write_report(output, record, verdict, *listed)
     if as_json:
         click.echo(as_json_text(verdict))
     show_verdict(console, record, verdict, output)

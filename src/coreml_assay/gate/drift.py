@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from packaging.version import InvalidVersion, Version
 
 from coreml_assay.conformance.registry import AREAS, load_deviations
 from coreml_assay.goldens.store import FROZEN, Goldens, frozen_goldens
@@ -92,6 +94,30 @@ def drift(old: str, new: str, suites: Sequence[SuiteRun] = ()) -> Drift:
         changes += _outcomes(runs[old], runs[new])
         compared.append("outcomes of checks")
     return Drift(old=old, new=new, compared=tuple(compared), changes=tuple(changes))
+
+
+def drifts(suites: Sequence[SuiteRun]) -> list[Drift]:
+    """From each version of an implementation among the suites to the next one there.
+
+    Raises:
+        GoldenError: frozen files were changed.
+    """
+    versions: dict[str, set[str]] = defaultdict(set)
+    for run in suites:
+        versions[run.implementation].add(run.version)
+    return [
+        drift(f"{name}-{old}", f"{name}-{new}", suites)
+        for name, found in versions.items()
+        for old, new in pairwise(sorted(found, key=_order))
+    ]
+
+
+def _order(version: str) -> tuple[bool, Version, str]:
+    """Sorts versions; one that is not numbered as Python's are comes first."""
+    try:
+        return True, Version(version), ""
+    except InvalidVersion:
+        return False, Version("0"), version
 
 
 def _deviations(old: str, new: str) -> Iterator[Change]:

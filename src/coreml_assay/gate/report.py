@@ -14,6 +14,7 @@ import jinja2
 from coreml_assay.files import write_bytes
 from coreml_assay.gate import latency, model_tables, plots, summary, tables, words
 from coreml_assay.gate.absolute import not_run_sentence, unexplained
+from coreml_assay.gate.drift import Drift
 from coreml_assay.gate.outputs import loses, snr_words
 from coreml_assay.gate.tolerances import TOLERANCES
 from coreml_assay.gate.verdict import Status, Verdict
@@ -45,6 +46,7 @@ def render(
     verdict: Verdict,
     clauses: Sequence[tables.Clause],
     deviations: Sequence[tables.Deviation],
+    drifts: Sequence[Drift] = (),
 ) -> str:
     """The page. Every text is escaped; what was not measured is those two words."""
     groups = tables.clause_groups(record, clauses)
@@ -62,6 +64,7 @@ def render(
             cells=tables.cell_details(record),
             failures=tables.findings(record, Outcome.FAIL, Outcome.FIXED),
             deviations=tables.deviation_rows(record, deviations),
+            drifts=drifts,
             models=model_tables.model_groups(record),
             accuracy=model_tables.accuracy_groups(record),
             devices=latency.device_groups(record),
@@ -80,6 +83,7 @@ def write_report(
     verdict: Verdict,
     clauses: Sequence[tables.Clause],
     deviations: Sequence[tables.Deviation],
+    drifts: Sequence[Drift] = (),
 ) -> None:
     """Write index.html, summary.md, junit.xml and record.json into a folder.
 
@@ -87,7 +91,7 @@ def write_report(
         OSError: the folder cannot be written; each file is then old or new, never half.
     """
     write_record(record, folder / tables.RECORD_FILE)
-    page = render(record, verdict, clauses, deviations)
+    page = render(record, verdict, clauses, deviations, drifts)
     write_bytes(folder / "index.html", page.encode())
     write_bytes(folder / "summary.md", summary.markdown(record, verdict).encode())
     write_bytes(folder / "junit.xml", summary.junit_xml(record, verdict))
