@@ -42,6 +42,16 @@ class Crashes(OffersNothing):
             os.kill(os.getpid(), signal.SIGKILL)
         raise Unsupported("nothing at all")
 
+class Hangs(OffersNothing):
+    name = "hangs"
+    calls = 0
+    def gptq(self, weight, inputs, spec):
+        self.calls += 1
+        if self.calls == 3:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(600)
+        raise Unsupported("nothing at all")
+
 class EndsAtOnce(OffersNothing):
     def __init__(self):
         os._exit(7)
@@ -80,9 +90,9 @@ def is_running(process):
     return state.rpartition(")")[2].split()[0] != "Z"
 
 
-def run(name, folder, area="gptq"):
-    log = folder / "suite.log"
-    return run_suite(f"runner_samples:{name}", seed=0, profile="quick", log=log, area=area)
+def run(name, folder, area="gptq", **options):
+    options |= {"log": folder / "suite.log", "area": area}
+    return run_suite(f"runner_samples:{name}", seed=0, profile="quick", **options)
 
 
 def test_areas_share_out_the_files_of_the_suite():
@@ -117,6 +127,26 @@ def test_a_crash_fails_the_check_it_came_in_and_names_what_was_not_reached(tmp_p
         f"not reached: the process ended with signal SIGKILL during {crashed.check}"
     }
     assert all(check.clauses for check in missing)
+
+
+def test_one_that_hangs_is_ended_and_its_log_says_where(tmp_path, monkeypatch):
+    def impatient_from_the_first_result(done):
+        if done:
+            monkeypatch.setattr("coreml_assay.conformance.runner._SILENCE_SECONDS", 8.0)
+
+    suite = run("Hangs", tmp_path, progress=impatient_from_the_first_result)
+    (hung,) = (check for check in suite.checks if check.outcome is Outcome.FAIL)
+    assert hung.detail == "the process was ended after 8 s without a result during this check"
+    assert any(check.outcome is Outcome.UNSUPPORTED for check in suite.checks)
+    assert any(check.outcome is Outcome.NOT_MEASURED for check in suite.checks)
+    assert 'runner_samples.py", line' in (tmp_path / "suite.log").read_text()
+
+
+def test_one_that_hangs_while_it_loads_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("coreml_assay.conformance.runner._SILENCE_SECONDS", 5.0)
+    monkeypatch.setenv("WAITING", str(tmp_path / "waiting"))
+    with pytest.raises(SuiteError, match="was ended after 5 s without a result; its output is in"):
+        run("Waits", tmp_path)
 
 
 def test_a_process_that_never_gets_to_a_check_is_an_error_with_its_ending(tmp_path):

@@ -22,6 +22,8 @@ _POLL_SECONDS = 0.2
 _SUITE = Path(__file__).parent
 # How pytest ends when it has run its tests, passing and failing.
 _RAN_TO_THE_END = (0, 1)
+_SILENCE_SECONDS = 900.0  # no check takes a tenth of it, the thorough profile's among them
+_LAST_WORDS_SECONDS = 10.0
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the run is no longer wanted
@@ -47,7 +49,8 @@ def run_suite(
 
     The checks run in a process of their own, which has the implementation's overlay in front if
     there is one; who was tested is what that process found. One that crashes ends its own run and
-    no other: the check that it crashed in fails, those that were not reached are not measured.
+    no other: the check that it crashed in fails, those that were not reached are not measured. So
+    does one that hangs; pytest's output then has the stack of each of its threads.
 
     Args:
         implementation: a name, ``module:object`` or ``command:PROGRAM``.
@@ -68,18 +71,16 @@ def run_suite(
         results = Path(folder) / "results.jsonl"
         arguments = pytest_arguments(implementation, seed, profile, results, area, check)
         environment = {**process_environment(implementation), **(variables or {})}
-        code = _run_pytest(arguments, environment, results, log, progress)
+        ending = _run_pytest(arguments, environment, results, log, progress)
         checks, planned = traces.read_results(results), traces.read_planned(results)
         tested = traces.read_tested(results)
     if tested is not None and tested.error is not None:
         raise ImplementationError(tested.error)
     if tested is None or not planned:
-        raise SuiteError(
-            f"no check was run on {implementation}: the process ended with {_ending(code)}; "
-            f"its output is in {log}"
-        )
-    if code not in _RAN_TO_THE_END:
-        checks += _left_undone(checks, planned, _ending(code))
+        ending = ending or "the process ended without a word"
+        raise SuiteError(f"no check was run on {implementation}: {ending}; its output is in {log}")
+    if ending is not None:
+        checks += _left_undone(checks, planned, ending)
     return SuiteRun(
         implementation=tested.implementation,
         version=tested.version,
@@ -129,7 +130,8 @@ def _run_pytest(
     results: Path,
     log: Path,
     progress: Callable[[int], None],
-) -> int:
+) -> str | None:
+    """How pytest ended, in words; None if it ran its tests to the end."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         # The suite is the same suite whatever the surrounding project sets for its own tests.
@@ -142,15 +144,41 @@ def _run_pytest(
             env={**kept, traces.PARENT_VARIABLE: str(os.getpid())},
         )
         try:
-            while process.poll() is None:
-                progress(traces.count_results(results))
-                time.sleep(_POLL_SECONDS)
+            hangs = _wait(process, results, progress)
         finally:
             if process.poll() is None:
                 process.terminate()
                 process.wait()
     progress(traces.count_results(results))
-    return process.returncode
+    if hangs:
+        return f"the process was ended after {_SILENCE_SECONDS:g} s without a result"
+    code = process.returncode
+    return None if code in _RAN_TO_THE_END else f"the process ended with {_ending(code)}"
+
+
+def _wait(process: subprocess.Popen[bytes], results: Path, progress: Callable[[int], None]) -> bool:
+    """Wait until a process ends; one that writes no result for long is ended. Whether it was."""
+    done, since = 0, time.monotonic()
+    while process.poll() is None:
+        before, done = done, traces.count_results(results)
+        progress(done)
+        if done != before:
+            since = time.monotonic()
+        if time.monotonic() - since > _SILENCE_SECONDS:
+            _end_with_stacks(process)
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _end_with_stacks(process: subprocess.Popen[bytes]) -> None:
+    """End a process by the signal on which pytest's handler writes what each thread is at."""
+    process.send_signal(signal.SIGABRT)
+    try:
+        process.wait(_LAST_WORDS_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _ending(code: int) -> str:
@@ -166,14 +194,14 @@ def _ending(code: int) -> str:
 def _left_undone(
     checks: Sequence[CheckResult], planned: Sequence[CheckResult], ending: str
 ) -> list[CheckResult]:
-    """Results for what a process that crashed did not get done: the first is where it happened."""
+    """Results for what a process did not get done that ended early; the first is where it did."""
     done = {check.check for check in checks}
     left = [check for check in planned if check.check not in done]
     if not left:
         return []
     where, *others = left
-    crash = f"the process ended with {ending} during this check"
-    skipped = f"not reached: the process ended with {ending} during {where.check}"
+    crash = f"{ending} during this check"
+    skipped = f"not reached: {ending} during {where.check}"
     return [
         msgspec.structs.replace(where, outcome=Outcome.FAIL, detail=crash),
         *(msgspec.structs.replace(check, detail=skipped) for check in others),
