@@ -17,6 +17,7 @@ from __future__ import annotations
 import attrs
 import torch
 
+from coreml_assay.numerics.gptq.products import add_product
 from coreml_assay.numerics.gptq.spec import GPTQError, is_finite
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 from coreml_assay.numerics.gptq.tiles import halfway, lower_tiles
@@ -150,7 +151,7 @@ def _factorize_in_place(matrix: torch.Tensor) -> bool:
         middle = halfway(start, stop, _BLOCK)
         solve(middle, stop, columns)
         lower, solved = matrix[middle:stop, start:middle], matrix[middle:stop, columns]
-        matrix[start:middle, columns].addmm_(lower.t(), solved, alpha=-1)
+        add_product(matrix[start:middle, columns], lower.t(), solved, negative=True)
         solve(start, middle, columns)
 
     def factorize_rows(start: int, stop: int) -> bool:
@@ -165,7 +166,9 @@ def _factorize_in_place(matrix: torch.Tensor) -> bool:
 
         def eliminate(tile: tuple[slice, slice]) -> None:
             rows, columns = tile
-            remaining[rows, columns].addmm_(below[:, rows].t(), below[:, columns], alpha=-1)
+            add_product(
+                remaining[rows, columns], below[:, rows].t(), below[:, columns], negative=True
+            )
 
         for_each(eliminate, lower_tiles(middle - start, _TILE))
         return factorize_rows(start, middle)

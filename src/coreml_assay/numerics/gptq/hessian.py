@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from coreml_assay.numerics.gptq.products import add_product
 from coreml_assay.numerics.gptq.spec import GPTQError, is_finite
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 from coreml_assay.numerics.gptq.tiles import lower_tiles
@@ -68,15 +69,15 @@ class Hessian:
             return
         self._check_finite(samples)
         x = samples.detach().reshape(-1, self.columns)
-        # Copied, padded too, a piece that fits a cache at a time.
-        buffer = self._padded(min(len(x), _TOKENS))
+        # Copied with columns first, a piece that fits a cache at a time.
+        buffer = torch.empty(self.columns * min(len(x), _TOKENS), device=self._device)
         with shared_among_threads() as for_each:
             for part in x.split(_TOKENS):
-                tokens = buffer[: len(part)].copy_(part)
+                tokens = buffer[: self.columns * len(part)].view(self.columns, -1).copy_(part.t())
 
                 def add_tile(tile: tuple[slice, slice], tokens: torch.Tensor = tokens) -> None:
                     rows, columns = tile
-                    self._sum[rows, columns].addmm_(tokens[:, rows].t(), tokens[:, columns])
+                    add_product(self._sum[rows, columns], tokens[rows], tokens[columns].t())
 
                 for_each(add_tile, self._tiles)
         self.samples += len(samples)

@@ -16,6 +16,7 @@ from coreml_assay.numerics.gptq.columns import Columns, round_columns
 from coreml_assay.numerics.gptq.factor import Factor
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import Compensate, Enter, Round, Step
+from coreml_assay.numerics.gptq.products import add_product
 from coreml_assay.numerics.gptq.spec import GPTQResult, GPTQSpec
 
 
@@ -86,7 +87,7 @@ def sweep(
                 round_parts(start, stop, block[start - block_start : stop - block_start])
             case Compensate(start, middle, stop):
                 lower = factor.unit_lower[middle:stop, start:middle]
-                work[middle:stop].addmm_(lower, work[start:middle])
+                add_product(work[middle:stop], lower, work[start:middle])
 
     result.scale[rows] = parts.scale.t()
     result.zero_point[rows] = parts.zero.t()
@@ -125,7 +126,9 @@ def _compensated(
 
     These are the weights that GPTQ, as published, has in memory at that time.
     """
-    return torch.addmm(original, inverse, compensation)
+    weights = original.clone()
+    add_product(weights, inverse, compensation)
+    return weights
 
 
 def _parameters(

@@ -29,7 +29,8 @@ def shared_among_threads() -> Iterator[ForEach]:
     inference = torch.is_inference_mode_enabled()  # belongs to a thread, so it is handed on
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(workers) as pool:
+        # OpenMP, which some of PyTorch's libraries use, has a number for each thread.
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
             def for_each(function: Callable[[Any], None], items: Iterable[Any]) -> None:
                 def call(item: Any) -> None:
