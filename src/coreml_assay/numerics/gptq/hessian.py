@@ -14,7 +14,7 @@ from coreml_assay.numerics.gptq.threads import shared_among_threads
 from coreml_assay.numerics.gptq.tiles import lower_tiles
 
 _TILE = 128  # columns of a square on the diagonal, half of which is wasted
-_TOKENS = 512  # in a product
+_TOKENS = 256  # in a product
 _PADDING = 16  # floats after a row: rows a power of two apart share few places in a cache
 
 

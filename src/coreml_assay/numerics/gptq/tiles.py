@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-_LARGEST = 1024  # rows and columns of a part, so that several threads have something to do
+_LARGEST = 512  # rows and columns of a part, so that several threads have something to do
 
 
 def lower_tiles(columns: int, smallest: int) -> list[tuple[slice, slice]]:
