@@ -14,7 +14,8 @@ from coreml_assay.numerics.gptq.threads import shared_among_threads
 from coreml_assay.numerics.gptq.tiles import lower_tiles
 
 _TILE = 128  # columns of a square on the diagonal, half of which is wasted
-_TOKENS = 256  # in a product
+_FEWEST = 128  # inputs in a product
+_BUFFER = 1 << 20  # numbers of inputs, copied at a time so that they stay in a cache
 _PADDING = 16  # floats after a row: rows a power of two apart share few places in a cache
 
 
@@ -69,10 +70,10 @@ class Hessian:
             return
         self._check_finite(samples)
         x = samples.detach().reshape(-1, self.columns)
-        # Copied with columns first, a piece that fits a cache at a time.
-        buffer = torch.empty(self.columns * min(len(x), _TOKENS), device=self._device)
+        together = min(len(x), max(_FEWEST, _BUFFER // self.columns))
+        buffer = torch.empty(self.columns * together, device=self._device)  # columns first
         with shared_among_threads() as for_each:
-            for part in x.split(_TOKENS):
+            for part in x.split(together):
                 tokens = buffer[: self.columns * len(part)].view(self.columns, -1).copy_(part.t())
 
                 def add_tile(tile: tuple[slice, slice], tokens: torch.Tensor = tokens) -> None:
