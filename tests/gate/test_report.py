@@ -208,6 +208,18 @@ class TestFindings:
         assert {"href": "https://example.org/1"} in shown.all("a")
         assert "not shown" not in shown.text
 
+    def test_of_each_implementation_one_check_shows_all_it_found(self) -> None:
+        found = [
+            check(Outcome.DEVIATION, check=f"c{i}", deviation="D-1", detail=f"Found {i}.\nrun {i}")
+            for i in range(3)
+        ]
+        suites = (suite(*found, version="1"), suite(*found[:1], version="2"))
+        shown = page(record(suites=suites), deviations=(Deviation("D-1"),))
+        assert (
+            "coremltools 1 c0 Found 0. run 0 2 more checks c1 Found 1. c2 Found 2. "
+            "coremltools 2 c0 Found 0. run 0"
+        ) in shown.text
+
     def test_a_deviation_outside_the_registry_is_visible(self) -> None:
         shown = page(record(suites=(suite(check(Outcome.DEVIATION, deviation="D-9")),)))
         assert "D-9 not in the registry 1 check" in shown.text

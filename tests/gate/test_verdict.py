@@ -84,6 +84,18 @@ class TestChecks:
             "Only 1 of the 3 checks of the suite were executed on coremltools 9.0."
         )
 
+    def test_why_checks_were_not_executed_is_said(self) -> None:
+        causes = ["no model.", "no model.\nMore.", "too late", "", "a", "b"]
+        left = [
+            check(Outcome.NOT_MEASURED, check=str(number), detail=cause)
+            for number, cause in enumerate(causes)
+        ]
+        reason = only(judge(record(suites=(suite(check(), *left),)), None))
+        assert reason.sentence == (
+            "Only 1 of the 7 checks of the suite were executed on coremltools 9.0: "
+            "no model (2 checks); too late (1 check); a (1 check); 1 more reason."
+        )
+
     def test_a_check_that_was_not_measured_was_not_executed(self) -> None:
         checks = suite(check(), check(Outcome.NOT_MEASURED, check="b"))
         assert only(judge(record(suites=(checks,)), None)).kind is Kind.CHECKS_NOT_EXECUTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from coreml_assay.gate.latency import latency_reasons
@@ -19,6 +20,7 @@ from coreml_assay.gate.tolerances import WORST_ERROR
 from coreml_assay.gate.words import count, first_line
 from coreml_assay.records import Agreement, CheckResult, ModelRun, NotRun, Outcome, Record, SuiteRun
 
+_MOST = 3  # reasons given for checks that were not executed
 _NOT_JUDGED = frozenset({Outcome.UNSUPPORTED, Outcome.NOT_MEASURED})
 
 
@@ -81,8 +83,22 @@ def _suite_reasons(suite: SuiteRun) -> Iterator[Reason]:
             subject,
             Kind.CHECKS_NOT_EXECUTED,
             f"Only {executed(suite):,} of the {count(suite.checks_expected, 'check')} of the "
-            f"suite were executed on {subject}.",
+            f"suite were executed on {subject}{_why_not(suite)}.",
         )
+
+
+def _why_not(suite: SuiteRun) -> str:
+    """Why checks did not come to a judgement: the reasons that most of them give."""
+    given = Counter(
+        first_line(check.detail).rstrip(".")
+        for check in suite.checks
+        if check.outcome is Outcome.NOT_MEASURED and check.detail
+    )
+    reasons = [f"{why} ({count(number, 'check')})" for why, number in given.most_common(_MOST)]
+    more = len(given) - len(reasons)
+    if more:
+        reasons.append(count(more, "more reason"))
+    return f": {'; '.join(reasons)}" if reasons else ""
 
 
 def _failures(suite: SuiteRun) -> Iterator[Reason]:
