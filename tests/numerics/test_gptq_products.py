@@ -62,6 +62,12 @@ def test_large_products_are_onednns_and_small_ones_are_not(monkeypatch):
     assert len(asked) == 2
 
 
+@needs_onednn
+def test_onednn_stands_the_trial():
+    # Otherwise nothing here would fail: PyTorch would multiply.
+    assert products._onednn() is products._product
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_weight_is_contiguous_one_way_or_the_other(layout):
     b = LAYOUTS[layout](torch.arange(12.0).view(3, 4))
