@@ -1,4 +1,4 @@
-"""The search for a scale, against trying them all."""
+"""Scales and zero points of blocks by hand; the search for a scale, against trying them all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,45 @@ import gptq_helpers as helpers
 import pytest
 import torch
 
+from coreml_assay.numerics.gptq import quantize
 from coreml_assay.numerics.gptq.parameters import Rounder
 
+ROWS = [[1.0, 2.0], [-2.0, -1.0], [-1.0, 3.0], [0.0, 0.0], [0.5, 0.5], [-3.0, 0.0], [0.0, 6.0]]
 SHRINKS = [1 - step / 50 for step in range(36)]
 
 
 def rounder(**options):
     return Rounder.of(helpers.spec(**options), torch.device("cpu"))
+
+
+def parameters(**options):
+    scale, zero = rounder(bits=4, **options).parameters(torch.tensor(ROWS).t())
+    return scale, zero.tolist()
+
+
+def test_an_affine_range_is_that_of_the_values_and_zero():
+    scale, zero = parameters(symmetric=False)
+    torch.testing.assert_close(scale, torch.tensor([2, 2, 4, 2, 0.5, 3, 6]) / 15)
+    assert zero == [0, 15, 4, 7, 0, 15, 0]  # 7.4999995 of the range [-1, 1] in float32
+
+
+def test_a_symmetric_range_is_that_of_the_largest_magnitude_to_both_sides():
+    scale, zero = parameters(symmetric=True)
+    torch.testing.assert_close(scale, torch.tensor([2, 2, 3, 1, 0.5, 3, 6]) * 2 / 15)
+    assert zero == [8] * 7
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("exponent", [58, 70])
+def test_a_power_of_two_changes_no_digit(sign, exponent):
+    weight, inputs = helpers.layer(8, 16)
+    weight = sign * weight.abs() - 2.0**-20  # the largest magnitude is at one side
+    matrix, spec = helpers.hessian(inputs), helpers.spec(symmetric=False)
+    small, large = (quantize(weight * 2.0**each, matrix, spec) for each in (0, exponent))
+    assert torch.equal(large.codes, small.codes)
+    assert torch.equal(large.zero_point, small.zero_point)
+    assert torch.equal(large.scale, small.scale * 2.0**exponent)
+    assert torch.equal(large.weight, small.weight * 2.0**exponent)
 
 
 def losses(found, block, scales, zero, weights):
