@@ -78,3 +78,15 @@ def test_of_scales_that_are_as_good_the_largest_is_kept():
     block = torch.zeros(8, 2)
     scale, zero = found.parameters(block)
     assert torch.equal(found.searched(block, scale, zero, torch.ones(8)), scale)
+
+
+def test_one_scale_for_all_rows_is_searched_for_by_all_of_them():
+    generator = torch.Generator().manual_seed(3)
+    weight, diagonal = (torch.randn(6, 10, generator=generator), torch.logspace(-3, 1, 10))
+    spec = helpers.spec(per_tensor=True, scale_search=True, hessian_dampening=0.0)
+    found = quantize(weight, torch.diag(diagonal), spec)  # no column makes good another's error
+    block, weights = weight.t().reshape(-1, 1), diagonal.repeat_interleave(6)
+    scale, zero = rounder().parameters(block)
+    expected = rounder().searched(block, scale, zero, weights)
+    assert expected < scale
+    torch.testing.assert_close(found.scale, expected.expand(6, 1))
