@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from factories import Clause, Deviation, agreement, check, model, record, suite
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import Page
 
 from coreml_assay.gate import Status, Verdict, judge, render, write_report
-from coreml_assay.gate.drift import Change, Drift
 from coreml_assay.gate.tables import Clause as ClauseProtocol
 from coreml_assay.gate.tables import Deviation as DeviationProtocol
 from coreml_assay.records import Environment, NotRun, Outcome, Record, read_record
@@ -22,36 +21,6 @@ CLAUSES = (
     Clause("W.2", "Zero is exact.", "the guide"),
     Clause("A.1", "Concatenated ranges are shared."),
 )
-_VOID = {"meta", "br", "img", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """A page's text and elements; tags that do not nest are an error."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(source)
-        self.close()
-        assert not self.open
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def page(
@@ -61,26 +30,6 @@ def page(
     verdict: Verdict | None = None,
 ) -> Page:
     return Page(render(shown, verdict or judge(shown, None), clauses, deviations))
-
-
-class TestDrift:
-    def test_each_change_has_its_number_and_its_example(self) -> None:
-        change = Change(
-            kind="programs", what="gptq: lines <of>", count=2, of=7, example="a: line 3\n- b\n+ c"
-        )
-        drift = Drift(old="x-1", new="x-2", compared=("this", "that"), changes=(change,))
-        same = Drift(old="x-2", new="x-3", compared=("this",), changes=())
-        made = record()
-        shown = Page(render(made, judge(made, None), CLAUSES, (), (drift, same)))
-        assert "x-1 → x-2 1 change Compared: this, that" in shown.text
-        assert "programs gptq: lines <of> 2 of 7 a: line 3 - b + c" in shown.text
-        assert "x-2 → x-3 no changes" in shown.text
-        assert {"href": "#drift"} in shown.all("a")
-
-    def test_without_versions_to_compare_there_is_no_section(self) -> None:
-        shown = page(record())
-        assert {"href": "#drift"} not in shown.all("a")
-        assert {"id": "drift"} not in shown.all("section")
 
 
 class TestVerdict:
