@@ -25,6 +25,7 @@ def test_each_change_has_its_number_and_its_example() -> None:
     assert "programs gptq: lines <of> 2 of 7 a: line 3 - b + c" in shown.text
     assert "x-2 → x-3 no changes" in shown.text
     assert {"href": "#drift"} in shown.all("a")
+    assert {"id": "drift"} in shown.all("section")
 
 
 def test_without_versions_to_compare_there_is_no_section() -> None:
