@@ -214,6 +214,14 @@ def test_states_with_more_entries_and_other_ranks_load():
     assert "scale" not in module.load_state_dict(state | {"scale": torch.ones(1)}).missing_keys
 
 
+def test_a_state_of_its_own_loads():
+    module, other = (FakeQuantizer(UINT8, False, RangeObserver("min_max")) for _ in range(2))
+    module(torch.tensor([-1.0, 3.0]))
+    other.load_state_dict(module.state_dict())
+    assert torch.equal(other(torch.tensor([2.0])), module(torch.tensor([2.0])))
+    assert torch.equal(other.scale, module.scale)
+
+
 def test_a_fixed_quantizer_loads_the_state_of_one_with_an_observer():
     module = FixedFakeQuantizer(1.0, 0)
     observed = {
