@@ -33,28 +33,28 @@ class OffersNothing:
     def gptq(self, weight, inputs, spec):
         raise Unsupported("nothing at all")
 
-class Crashes(OffersNothing):
-    name = "crashes"
+class OnTheThirdCall(OffersNothing):
     calls = 0
     def gptq(self, weight, inputs, spec):
         self.calls += 1
         if self.calls == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.third()
         raise Unsupported("nothing at all")
 
-class Hangs(OffersNothing):
+class Crashes(OnTheThirdCall):
+    name = "crashes"
+    def third(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Hangs(OnTheThirdCall):
     name = "hangs"
-    calls = 0
-    def gptq(self, weight, inputs, spec):
-        self.calls += 1
-        if self.calls == 3:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            time.sleep(600)
-        raise Unsupported("nothing at all")
+    def third(self):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
 
 class EndsAtOnce(OffersNothing):
     def __init__(self):
-        os._exit(7)
+        os._exit(int(os.environ["CODE"]))
 
 class Waits(OffersNothing):
     def __init__(self):
@@ -149,8 +149,13 @@ def test_one_that_hangs_while_it_loads_is_an_error(tmp_path, monkeypatch):
         run("Waits", tmp_path)
 
 
-def test_a_process_that_never_gets_to_a_check_is_an_error_with_its_ending(tmp_path):
-    with pytest.raises(SuiteError, match="the process ended with exit code 7; its output is in"):
+@pytest.mark.parametrize("code", [0, 1, 7])
+def test_a_process_that_never_gets_to_a_check_is_an_error_with_its_ending(
+    tmp_path, monkeypatch, code
+):
+    monkeypatch.setenv("CODE", str(code))
+    ending = f"the process ended with exit code {code}; its output is in"
+    with pytest.raises(SuiteError, match=ending):
         run("EndsAtOnce", tmp_path)
 
 

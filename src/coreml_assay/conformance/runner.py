@@ -22,7 +22,8 @@ _POLL_SECONDS = 0.2
 _SUITE = Path(__file__).parent
 # How pytest ends when it has run its tests, passing and failing.
 _RAN_TO_THE_END = (0, 1)
-_SILENCE_SECONDS = 900.0  # no check takes a tenth of it, the thorough profile's among them
+# The longest check of quick takes about a second; thorough tries 62 times as many inputs.
+_SILENCE_SECONDS = 900.0
 _LAST_WORDS_SECONDS = 10.0
 
 
@@ -71,15 +72,14 @@ def run_suite(
         results = Path(folder) / "results.jsonl"
         arguments = pytest_arguments(implementation, seed, profile, results, area, check)
         environment = {**process_environment(implementation), **(variables or {})}
-        ending = _run_pytest(arguments, environment, results, log, progress)
+        complete, ending = _run_pytest(arguments, environment, results, log, progress)
         checks, planned = traces.read_results(results), traces.read_planned(results)
         tested = traces.read_tested(results)
     if tested is not None and tested.error is not None:
         raise ImplementationError(tested.error)
     if tested is None or not planned:
-        ending = ending or "the process ended without a word"
         raise SuiteError(f"no check was run on {implementation}: {ending}; its output is in {log}")
-    if ending is not None:
+    if not complete:
         checks += _left_undone(checks, planned, ending)
     return SuiteRun(
         implementation=tested.implementation,
@@ -130,8 +130,8 @@ def _run_pytest(
     results: Path,
     log: Path,
     progress: Callable[[int], None],
-) -> str | None:
-    """How pytest ended, in words; None if it ran its tests to the end."""
+) -> tuple[bool, str]:
+    """Whether pytest ran its tests to the end, and how it ended, in words."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         # The suite is the same suite whatever the surrounding project sets for its own tests.
@@ -151,9 +151,9 @@ def _run_pytest(
                 process.wait()
     progress(traces.count_results(results))
     if hangs:
-        return f"the process was ended after {_SILENCE_SECONDS:g} s without a result"
+        return False, f"the process was ended after {_SILENCE_SECONDS:g} s without a result"
     code = process.returncode
-    return None if code in _RAN_TO_THE_END else f"the process ended with {_ending(code)}"
+    return code in _RAN_TO_THE_END, f"the process ended with {_ending(code)}"
 
 
 def _wait(process: subprocess.Popen[bytes], results: Path, progress: Callable[[int], None]) -> bool:

@@ -44,7 +44,8 @@ class Hessian:
         self.columns = columns
         self.samples = 0
         self._device = device
-        self._sum = self._padded(columns).zero_()  # of x x^T, lower tiles only
+        padded = torch.zeros(columns, columns + _PADDING, device=device)
+        self._sum = padded[:, :columns]  # of x x^T, lower tiles only
         self._tiles = lower_tiles(columns, _TILE)
 
     def update(self, inputs: torch.Tensor) -> None:
@@ -82,10 +83,6 @@ class Hessian:
 
                 for_each(add_tile, self._tiles)
         self.samples += len(samples)
-
-    def _padded(self, rows: int) -> torch.Tensor:
-        """Memory for so many rows."""
-        return torch.empty(rows, self.columns + _PADDING, device=self._device)[:, : self.columns]
 
     def _check_finite(self, samples: torch.Tensor) -> None:
         if is_finite(samples.detach()):

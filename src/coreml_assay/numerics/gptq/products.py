@@ -2,7 +2,7 @@
 
 PyTorch's own product of float32 matrices on a CPU is MKL's, which on AMD's processors does half of
 what they can. oneDNN, which PyTorch brings along and torch.compile has linear layers computed by,
-does nearly all of it there, and as much as MKL elsewhere. It cannot add to what is there.
+does nearly all of it there; on others it was not measured. It cannot add to what is there.
 """
 
 from __future__ import annotations
