@@ -109,6 +109,7 @@ def _load_profile(config: pytest.Config) -> None:
         max_examples=_EXAMPLES[config.getoption("--assay-profile")],
         deadline=None,  # no check asserts a time
         database=None,  # the seed alone decides, on every machine
+        derandomize=False,  # as hypothesis does where CI is set, deaf to any seed
         print_blob=False,
         report_multiple_bugs=False,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
