@@ -10,7 +10,8 @@ from coreml_assay.optimize.torch.layerwise_compression import _columns, gptq, in
 from mutants.mutant import Mutant
 
 _parameters, _codes = parameters.Rounder.parameters, parameters.Rounder.codes
-_factorize, _sweep, _damped = factor.factorize, sweep.sweep, factor._damped
+_factorize, _damped = factor.factorize, factor._damped
+_sweep, _enter = sweep.sweep, sweep.enter
 _update, _input_columns = hessian.Hessian.update, _columns.input_columns
 _spec, _plan = gptq.GPTQ._spec, plan.plan
 
@@ -60,9 +61,15 @@ class MakesGoodOnlyWithinGroups(Mutant):
 
 class ScalesOfTheTargets(Mutant):
     violates = "G.28"
-    # A target holds what all columns before it left over, as if those of its block had rounded
-    # nothing away.
-    faults = {"numerics.gptq.sweep._compensated": lambda targets, original, inverse: targets}
+
+    @staticmethod
+    def _targets(weight, work, unit_lower, start, stop):
+        # A target holds what all columns before it left over, as if those of its block had rounded
+        # nothing away.
+        original, _ = _enter(weight, work, unit_lower, start, stop)
+        return original, work[start:stop]
+
+    faults = {"numerics.gptq.sweep.enter": _targets}
 
 
 class DampsFarTooMuch(Mutant):

@@ -1,15 +1,16 @@
-"""Products added in place, by oneDNN or by PyTorch's own."""
+"""Products added in place, by the kernel and by PyTorch."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from coreml_assay.numerics import native
 from coreml_assay.numerics.gptq import products
-from coreml_assay.numerics.gptq.products import add_product
+from coreml_assay.numerics.gptq.products import add_product, compensating
 
-needs_onednn = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN"
+needs_avx512 = pytest.mark.skipif(
+    "avx512" not in native.available(), reason="the kernel is compiled for AVX-512 alone"
 )
 LAYOUTS = {
     "contiguous": lambda matrix: matrix.contiguous(),
@@ -19,13 +20,18 @@ LAYOUTS = {
         :, : matrix.shape[0]
     ].t(),
 }
+# Tiles have 6 rows and 64 columns, sums 256 terms, and 256 rows go together.
+SHAPES = [
+    *[(rows, 3, 5) for rows in range(1, 8)],
+    *[(5, 7, columns) for columns in (63, 64, 65)],
+    *[(9, terms, 66) for terms in (255, 256, 257, 600)],
+    *[(rows, 260, 140) for rows in (256, 257, 600)],
+]
 
 
-@pytest.fixture(autouse=True)
-def fresh():
-    products._onednn.cache_clear()
-    yield
-    products._onednn.cache_clear()
+@pytest.fixture(params=["0", *native.available()])
+def path(request, monkeypatch):
+    monkeypatch.setenv(native.VARIABLE, request.param)
 
 
 def matrices(m, k, n):
@@ -34,10 +40,10 @@ def matrices(m, k, n):
     return [torch.randint(-8, 9, shape, generator=generator).float() for shape in shapes]
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (600, 530, 140)], ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("negative", [False, True])
-def test_whole_numbers_are_added_exactly(shape, layout, negative):
+def test_whole_numbers_are_added_exactly(path, shape, layout, negative):
     out, a, b = matrices(*shape)
     expected = out - a @ b if negative else out + a @ b
     arranged = [LAYOUTS[layout](matrix) for matrix in (out, a, b)]
@@ -47,55 +53,64 @@ def test_whole_numbers_are_added_exactly(shape, layout, negative):
     assert torch.equal(arranged[2], b)
 
 
-@needs_onednn
-def test_large_products_are_onednns_and_small_ones_are_not(monkeypatch):
-    asked = []
-
-    def product(a, b):
-        asked.append(tuple(a.shape))
-        return a @ b
-
-    monkeypatch.setattr(products, "_product", product)
-    add_product(*matrices(128, 512, 128))
-    assert asked == [(2, 3), (128, 512)]  # the first is a trial
-    add_product(*matrices(128, 512, 127))
-    assert len(asked) == 2
+def test_what_lies_around_stays_and_is_not_looked_at(path):
+    out, a, b = (
+        torch.nn.functional.pad(matrix, (1, 1, 1, 1), value=torch.nan)
+        for matrix in matrices(100, 300, 70)
+    )
+    inside = slice(1, -1), slice(1, -1)
+    expected = out.clone()
+    expected[inside] += a[inside] @ b[inside]
+    add_product(out[inside], a[inside], b[inside])
+    assert torch.equal(out.nan_to_num(-999), expected.nan_to_num(-999))
 
 
-@needs_onednn
-def test_onednn_stands_the_trial():
-    # Otherwise nothing here would fail: PyTorch would multiply.
-    assert products._onednn() is products._product
+@needs_avx512
+def test_the_kernel_is_as_near_to_float64_as_pytorch(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 700, 700, generator=generator)
+    exact = a.double() @ b.double()
+    errors = []
+    for choice in ("0", "avx512"):
+        monkeypatch.setenv(native.VARIABLE, choice)
+        out = torch.zeros(700, 700)
+        add_product(out, a, b)
+        errors.append(float((out - exact).abs().max()))
+    assert errors[1] <= 1.5 * errors[0]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_weight_is_contiguous_one_way_or_the_other(layout):
-    b = LAYOUTS[layout](torch.arange(12.0).view(3, 4))
-    weight = products._as_weight(b)
-    assert weight.is_contiguous() or weight.t().is_contiguous()
-    assert torch.equal(weight, b.t())
+@needs_avx512
+@pytest.mark.parametrize("transposed", [None, "out", "b"])
+def test_the_kernel_multiplies_what_lies_along_rows(monkeypatch, transposed):
+    monkeypatch.setenv(native.VARIABLE, "avx512")
+    asked, kernel = [], native.kernel("gptq_add_product", *products._ARGUMENTS)
 
+    def recording(*arguments):
+        asked.append(arguments[:3])
+        return kernel(*arguments)
 
-def raises(error):
-    def product(a, b):
-        raise error
-
-    return product
-
-
-@pytest.mark.parametrize(
-    "product",
-    [
-        raises(AttributeError("no such operator")),
-        raises(RuntimeError("other arguments")),
-        raises(TypeError("other arguments")),
-        lambda a, b: 2 * (a @ b),
-    ],
-    ids=["gone", "other arguments", "other types", "something else"],
-)
-def test_without_onednn_as_it_was_pytorch_multiplies(monkeypatch, product):
-    monkeypatch.setattr(products, "_product", product)
-    out, a, b = matrices(600, 530, 140)
-    expected = out + a @ b
+    monkeypatch.setattr(products.native, "kernel", lambda *_: recording)
+    out, a, b = matrices(8, 9, 10)
+    if transposed == "out":
+        out = LAYOUTS["transposed"](out)
+    if transposed == "b":
+        b = LAYOUTS["transposed"](b)
     add_product(out, a, b)
-    assert torch.equal(out, expected)
+    assert asked == ([(8, 10, 9)] if transposed is None else [])
+
+
+def test_no_kernel_is_asked_for_what_is_on_another_device(monkeypatch):
+    monkeypatch.setattr(products.native, "kernel", None)
+    add_product(*(torch.empty(2, 2, device="meta") for _ in range(3)))
+
+
+@pytest.mark.parametrize("steps", [(0, 3, 7), (2, 3, 4), (0, 64, 130), (5, 69, 130)])
+def test_compensating_is_adding_a_product(path, steps):
+    _, lower, work = matrices(130, 130, 70)
+    lower = LAYOUTS["padded"](lower)
+    start, middle, stop = steps
+    expected = work.clone()
+    add_product(expected[middle:stop], lower[middle:stop, start:middle], expected[start:middle])
+    assert not torch.equal(expected, work)
+    compensating(work, lower)(*steps)
+    assert torch.equal(work, expected)

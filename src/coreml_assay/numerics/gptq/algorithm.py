@@ -17,7 +17,7 @@ from coreml_assay.numerics.gptq.hessian import Hessian
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import plan
 from coreml_assay.numerics.gptq.spec import GPTQError, GPTQResult, GPTQSpec, is_finite
-from coreml_assay.numerics.gptq.sweep import inverse_blocks, sweep
+from coreml_assay.numerics.gptq.sweep import sweep
 from coreml_assay.numerics.gptq.threads import shared_among_threads
 
 _ROWS = 512  # in a slice, for the compiled kernel
@@ -79,13 +79,12 @@ def quantize_with_factor(weight: torch.Tensor, factor: Factor, spec: GPTQSpec) -
     steps = plan(
         columns, spec.processing_group_size, None if spec.scales_come_first else spec.block_columns
     )
-    inverses = [] if spec.scales_come_first else inverse_blocks(factor.unit_lower, block)
     height = _ROWS if kernel.available(weight.device) else _ROWS_WITHOUT_KERNEL
     if spec.per_tensor:
         height = rows  # rows that share a scale go together
 
     def sweep_slice(start: int) -> None:
-        sweep(weight, slice(start, start + height), factor, spec, rounder, steps, inverses, result)
+        sweep(weight, slice(start, start + height), factor, spec, rounder, steps, result)
 
     with shared_among_threads() as for_each:
         for_each(sweep_slice, range(0, rows, height))

@@ -15,7 +15,7 @@ from coreml_assay.numerics.gptq.tiles import lower_tiles
 
 _TILE = 128  # columns of a square on the diagonal, half of which is wasted
 _FEWEST = 128  # inputs in a product
-_BUFFER = 1 << 20  # numbers of inputs, copied at a time so that they stay in a cache
+_BUFFER = 1 << 21  # numbers of inputs, copied at a time so that they stay in a cache
 _PADDING = 16  # floats after a row: rows a power of two apart share few places in a cache
 
 
@@ -72,14 +72,14 @@ class Hessian:
         self._check_finite(samples)
         x = samples.detach().reshape(-1, self.columns)
         together = min(len(x), max(_FEWEST, _BUFFER // self.columns))
-        buffer = torch.empty(self.columns * together, device=self._device)  # columns first
+        buffer = torch.empty(together, self.columns + _PADDING, device=self._device)
         with shared_among_threads() as for_each:
             for part in x.split(together):
-                tokens = buffer[: self.columns * len(part)].view(self.columns, -1).copy_(part.t())
+                tokens = buffer[: len(part), : self.columns].copy_(part)
 
                 def add_tile(tile: tuple[slice, slice], tokens: torch.Tensor = tokens) -> None:
                     rows, columns = tile
-                    add_product(self._sum[rows, columns], tokens[rows], tokens[columns].t())
+                    add_product(self._sum[rows, columns], tokens[:, rows].t(), tokens[:, columns])
 
                 for_each(add_tile, self._tiles)
         self.samples += len(samples)

@@ -1,7 +1,4 @@
-"""Rounding a group of columns with the compiled kernel, where there is one.
-
-Equals `columns.round_columns` bit for bit.
-"""
+"""The compiled kernels of the sweep, where there are any: entering a block, rounding columns."""
 
 from __future__ import annotations
 
@@ -13,31 +10,69 @@ import torch
 from coreml_assay.numerics import native
 from coreml_assay.numerics.gptq.columns import Columns
 
-_LANES = 64  # as in gptq.c
+_LANES = 64  # as in gptq.c and entering.c
 _FLOAT, _INT32 = 4, 4  # bytes
 _SIZE, _ADDRESS = ctypes.c_size_t, ctypes.c_void_p
-_ARGUMENTS = (
+_ROUND_ARGUMENTS = (
     *(_SIZE, _SIZE, _ADDRESS, _ADDRESS, _ADDRESS, _SIZE, _ADDRESS, _ADDRESS, _ADDRESS),
     *(ctypes.c_int32, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS),
+)
+_ENTER_ARGUMENTS = (
+    *(_SIZE, _SIZE, _ADDRESS, _SIZE, _ADDRESS, _SIZE),
+    *(_ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS),
 )
 
 
 def available(device: torch.device) -> bool:
     """Whether there is a kernel for tensors of a device."""
-    return device.type == "cpu" and _kernel() is not None
+    return _round_kernel(device) is not None
 
 
-def _kernel() -> native.Kernel | None:
-    return native.kernel("gptq_round_columns", *_ARGUMENTS)
+def _round_kernel(device: torch.device) -> native.Kernel | None:
+    on_cpu = device.type == "cpu"
+    return native.kernel("gptq_round_columns", *_ROUND_ARGUMENTS) if on_cpu else None
+
+
+def entering(
+    weight: torch.Tensor, work: torch.Tensor, unit_lower: torch.Tensor, *, extremes: bool
+) -> Callable[[int, int], tuple[torch.Tensor, torch.Tensor]] | None:
+    """As `sweep.enter` with these, if there is a kernel for the tensors' device.
+
+    The tensors must stay alive and where they are.
+    """
+    on_cpu = work.device.type == "cpu"
+    kernel = native.kernel("gptq_enter", *_ENTER_ARGUMENTS) if on_cpu else None
+    if kernel is None:
+        return None
+    weight = weight.contiguous()
+    rows, stride = work.shape[1], unit_lower.stride(0)
+    scratch = torch.empty(0)
+
+    def enter(start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        columns = stop - start
+        original, ends = torch.empty(columns, rows), torch.empty(2, rows)
+        compensated = None if extremes else torch.empty(columns, rows)
+        kernel(
+            *(columns, rows),
+            *(weight.data_ptr() + _FLOAT * start, weight.shape[1]),
+            *(unit_lower.data_ptr() + _FLOAT * start * (stride + 1), stride),
+            work.data_ptr() + _FLOAT * start * rows,
+            original.data_ptr(),
+            None if compensated is None else compensated.data_ptr(),
+            *(ends.data_ptr(), scratch.resize_(columns * _LANES).data_ptr()),
+        )
+        return original, ends if compensated is None else compensated
+
+    return enter
 
 
 def rounding(columns: Columns) -> Callable[[int, int, torch.Tensor], None] | None:
     """As `columns.round_columns` of these, if there is a kernel for the tensors' device.
 
-    The tensors must stay alive and where they are.
+    It does the same bit for bit. The tensors must stay alive and where they are.
     """
-    kernel = _kernel()
-    if kernel is None or columns.work.device.type != "cpu":
+    kernel = _round_kernel(columns.work.device)
+    if kernel is None:
         return None
     rows, stride = columns.work.shape[1], columns.unit_lower.stride(0)
     work, lower = columns.work.data_ptr(), columns.unit_lower.data_ptr()

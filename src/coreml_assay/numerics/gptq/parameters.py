@@ -96,18 +96,18 @@ class Rounder:
             Two float32 tensors of shape (rows,), the scale finite and above 0.
         """
         low, high = block.amin(0), block.amax(0)  # aminmax is slow over columns
-        low, high = low.clamp(max=0), high.clamp(min=0)
         if self.middle is not None:
-            high = torch.maximum(-low, high)
-            low = -high
-        zeros = (low == 0) & (high == 0)
-        low, high = low.masked_fill(zeros, -1), high.masked_fill(zeros, 1)
-        if self.levels is not None:
-            return high, torch.zeros_like(high)
-        scale = ((high - low) / self.highest).clamp_(min=_SMALLEST)
-        if self.middle is not None:
+            most = torch.maximum(high, -low)
+            most.masked_fill_(most == 0, 1)
+            if self.levels is not None:
+                return most, torch.zeros_like(most)
+            scale = most.mul_(2).div_(self.highest).clamp_(min=_SMALLEST)
             return scale, torch.full_like(scale, self.middle)
-        return scale, (-low / scale).round_().clamp_(0, self.highest)
+        low, high = low.clamp_(max=0), high.clamp_(min=0)
+        zeros = low == high
+        low.masked_fill_(zeros, -1)
+        scale = high.masked_fill_(zeros, 1).sub_(low).div_(self.highest).clamp_(min=_SMALLEST)
+        return scale, low.neg_().div_(scale).round_().clamp_(0, self.highest)
 
     def searched(
         self, block: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, weights: torch.Tensor

@@ -1,21 +1,24 @@
-"""Matrix products added to a matrix, by the library that is fastest at them.
+"""Matrix products added to a matrix: compiled for AVX-512, elsewhere PyTorch's.
 
 PyTorch's own product of float32 matrices on a CPU is MKL's, which on AMD's processors does half of
-what they can. oneDNN, which PyTorch brings along and torch.compile has linear layers computed by,
-does nearly all of it there; on others it was not measured. It cannot add to what is there.
+what they can.
 """
 
 from __future__ import annotations
 
-import functools
+import ctypes
 from collections.abc import Callable
 
 import torch
 
-_Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-_LEAST = 1 << 23  # products of numbers; with fewer oneDNN gains little
-# At a time: a product and copies of both matrices take memory, and each new shape 0.7 MB of code.
-_ROWS, _TERMS = 512, 512
+from coreml_assay.numerics import native
+
+_BYTES = 4  # of a float
+_SIZE, _ADDRESS, _FLOAT = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_float
+_ARGUMENTS = (
+    *(_SIZE, _SIZE, _SIZE, _FLOAT, _ADDRESS, _SIZE),
+    *(_ADDRESS, _SIZE, _SIZE, _ADDRESS, _SIZE),
+)
 
 
 def add_product(
@@ -23,7 +26,8 @@ def add_product(
 ) -> None:
     """Add a @ b, or subtract it.
 
-    Which library computes it depends on the shapes alone, so the same call has the same bits.
+    How sums are split depends on the shapes and layouts alone, so the same call has the same bits.
+    It is fast where the entries of a row of ``out``, and of ``b``, lie next to each other.
 
     Args:
         out: float32, shape (m, n), changed in place.
@@ -31,36 +35,50 @@ def add_product(
         b: float32, shape (k, n).
         negative: whether to subtract.
     """
-    product = _onednn() if out.device.type == "cpu" else None
-    if product is None or a.numel() * b.shape[1] < _LEAST:
+    kernel = _kernel(out.device)
+    if kernel is None or out.stride(1) != 1 or b.stride(1) != 1:
         out.addmm_(a, b, alpha=-1 if negative else 1)
         return
-    for few, those in zip(a.split(_TERMS, 1), b.split(_TERMS), strict=True):
-        for part, rows in zip(out.split(_ROWS), few.split(_ROWS), strict=True):
-            if negative:
-                part.sub_(product(rows, those))
-            else:
-                part.add_(product(rows, those))
+    kernel(
+        *(*out.shape, a.shape[1], -1.0 if negative else 1.0),
+        *(out.data_ptr(), out.stride(0)),
+        *(a.data_ptr(), *a.stride()),
+        *(b.data_ptr(), b.stride(0)),
+    )
 
 
-@functools.cache
-def _onednn() -> _Product | None:
-    """Two matrices multiplied by oneDNN, if this build of PyTorch has it as expected."""
-    if not torch.backends.mkldnn.is_available():
-        return None
-    ones = torch.ones(2, 3)
-    try:
-        as_expected = torch.equal(_product(ones, ones.t()), torch.full((2, 2), 3.0))
-    except (AttributeError, RuntimeError, TypeError):  # it is no part of the public interface
-        return None
-    return _product if as_expected else None
+def compensating(work: torch.Tensor, lower: torch.Tensor) -> Callable[[int, int, int], None]:
+    """A function that adds to some rows of a matrix the product of others with factors.
+
+    It is for many small products, each of which would take longer to prepare than to compute.
+
+    Args:
+        work: float32, shape (rows, columns), contiguous. It must stay alive and where it is.
+        lower: float32, shape (rows, rows), the entries of a row next to each other; the same.
+
+    Returns:
+        Called with start, middle and stop it does what
+        ``add_product(work[middle:stop], lower[middle:stop, start:middle], work[start:middle])``
+        does.
+    """
+    kernel = _kernel(work.device)
+    if kernel is None:
+        return lambda start, middle, stop: add_product(
+            work[middle:stop], lower[middle:stop, start:middle], work[start:middle]
+        )
+    columns, stride = work.shape[1], lower.stride(0)
+    first, first_factor = work.data_ptr(), lower.data_ptr()
+
+    def compensate(start: int, middle: int, stop: int) -> None:
+        kernel(
+            *(stop - middle, columns, middle - start, 1.0),
+            *(first + _BYTES * middle * columns, columns),
+            *(first_factor + _BYTES * (middle * stride + start), stride, 1),
+            *(first + _BYTES * start * columns, columns),
+        )
+
+    return compensate
 
 
-def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a, _as_weight(b), None, "none", [], "")
-    return found
-
-
-def _as_weight(b: torch.Tensor) -> torch.Tensor:
-    """The transpose, contiguous one way or the other; else oneDNN is a thousand times slower."""
-    return b.t() if b.t().is_contiguous() else b.contiguous().t()
+def _kernel(device: torch.device) -> native.Kernel | None:
+    return native.kernel("gptq_add_product", *_ARGUMENTS) if device.type == "cpu" else None

@@ -16,7 +16,7 @@ from coreml_assay.numerics.gptq.columns import Columns, round_columns
 from coreml_assay.numerics.gptq.factor import Factor
 from coreml_assay.numerics.gptq.parameters import Rounder
 from coreml_assay.numerics.gptq.plan import Compensate, Enter, Round, Step
-from coreml_assay.numerics.gptq.products import add_product
+from coreml_assay.numerics.gptq.products import compensating
 from coreml_assay.numerics.gptq.spec import GPTQResult, GPTQSpec
 
 
@@ -27,7 +27,6 @@ def sweep(
     spec: GPTQSpec,
     rounder: Rounder,
     steps: list[Step],
-    inverses: list[torch.Tensor],
     result: GPTQResult,
 ) -> None:
     """Quantize some rows of a weight, and write them into the result.
@@ -39,7 +38,6 @@ def sweep(
         spec: how.
         rounder: of the spec.
         steps: from `plan`.
-        inverses: of the blocks that the steps enter, from `inverse_blocks`.
         result: of all rows.
     """
     order, columns = factor.order, weight.shape[1]
@@ -58,12 +56,17 @@ def sweep(
         codes=torch.empty(work.shape, dtype=torch.uint8, device=work.device),
     )
     round_parts = kernel.rounding(parts) or functools.partial(round_columns, parts)
+    entered = weight[rows], work, factor.unit_lower
+    enter_block = kernel.entering(*entered, extremes=not spec.scale_search) or functools.partial(
+        enter, *entered
+    )
+    compensate = compensating(work, factor.unit_lower)
     shares = factor.diagonal.square()
     if order is not None:
         shares = torch.empty_like(shares).index_copy_(0, order, shares)
 
     def weights_of(members: slice | torch.Tensor) -> torch.Tensor:
-        return weight[rows, members].contiguous().t().contiguous()
+        return _columns_first(weight[rows, members])
 
     def choose(block: torch.Tensor, start: int) -> None:
         found = _parameters(block, shares[start : start + size], spec, rounder)
@@ -76,9 +79,9 @@ def sweep(
     for step in steps:
         match step:
             case Enter(start, stop):
-                block_start, block = start, weights_of(slice(start, stop))
-                choose(_compensated(work[start:stop], block, inverses[start // size]), start)
-                work[start:stop] += block
+                block_start = start
+                block, compensated = enter_block(start, stop)
+                choose(compensated, start)
             case Round(start, stop) if spec.scales_come_first:
                 original = weights_of(slice(start, stop) if order is None else order[start:stop])
                 work[start:stop] += original
@@ -86,8 +89,7 @@ def sweep(
             case Round(start, stop):
                 round_parts(start, stop, block[start - block_start : stop - block_start])
             case Compensate(start, middle, stop):
-                lower = factor.unit_lower[middle:stop, start:middle]
-                add_product(work[middle:stop], lower, work[start:middle])
+                compensate(start, middle, stop)
 
     result.scale[rows] = parts.scale.t()
     result.zero_point[rows] = parts.zero.t()
@@ -104,31 +106,41 @@ def sweep(
     )
 
 
-def inverse_blocks(unit_lower: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """The inverses of the square blocks on the diagonal of a unit lower triangular matrix."""
-    starts = range(0, len(unit_lower), size)
-    blocks = torch.stack([unit_lower[at : at + size, at : at + size] for at in starts])
-    identity = torch.eye(size, device=blocks.device).expand_as(blocks)
-    inverses = torch.linalg.solve_triangular(blocks, identity, upper=False, unitriangular=True)
-    return list(inverses)
-
-
-def _compensated(
-    compensation: torch.Tensor, original: torch.Tensor, inverse: torch.Tensor
-) -> torch.Tensor:
-    """A block's weights as all errors made before it would have them, none being made within.
+def enter(
+    weight: torch.Tensor, work: torch.Tensor, unit_lower: torch.Tensor, start: int, stop: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Begin with a block of columns: add their weights to the work, which so holds targets.
 
     The target of column k is w_k and what makes good the errors of all columns before it. Where a
     column i of the block has weight v_i rather than being rounded, its error is w_i - v_i, so the
-    weights solve
+    weights that make good all errors made before the block, none being made within, solve
 
         v_k = w_k + compensation_k + sum over i < k in the block of (w_i - v_i) L_ki / L_kk.
 
     These are the weights that GPTQ, as published, has in memory at that time.
+
+    Args:
+        weight: float32, shape (rows, columns).
+        work: float32, shape (columns, rows), in the block what makes good the errors before it.
+        unit_lower: of `Factor`.
+        start: the first column of the block.
+        stop: after the last.
+
+    Returns:
+        The block's weights w and v, each float32, of shape (stop - start, rows), contiguous.
     """
-    weights = original.clone()
-    add_product(weights, inverse, compensation)
-    return weights
+    part = slice(start, stop)
+    original = _columns_first(weight[:, part])
+    # v - w solves a triangular system; the library is fast at it from the right.
+    difference = torch.linalg.solve_triangular(
+        unit_lower[part, part].t(), work[part].t(), upper=True, left=False, unitriangular=True
+    )
+    work[part] += original
+    return original, difference.t() + original
+
+
+def _columns_first(weight: torch.Tensor) -> torch.Tensor:
+    return weight.contiguous().t().contiguous()
 
 
 def _parameters(

@@ -2,7 +2,8 @@
 
 They are plain C without Python in it, built with the package where a C compiler is found and
 called through ctypes, which lets other threads run meanwhile. Whatever they compute PyTorch
-computes as well, to the same bits; where they are missing it does.
+computes as well, and where they are missing it does: to the same bits, but for products of
+matrices, whose sums are split otherwise.
 
 ``COREML_ASSAY_NATIVE`` in the environment forces a path: ``0`` for none, or ``plain``, ``avx2``,
 ``avx512`` or ``neon``.
@@ -20,7 +21,7 @@ from typing import Any
 
 VARIABLE = "COREML_ASSAY_NATIVE"
 INSTRUCTION_SETS = ("plain", "avx2", "avx512", "neon")
-_INTERFACE = 4  # as in isa.c
+_INTERFACE = 6  # as in isa.c
 _OFF = "0"
 
 Kernel = Callable[..., int]

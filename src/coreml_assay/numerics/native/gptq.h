@@ -3,6 +3,8 @@
  * Rows do not depend on each other, so LANES of them go through all columns side by side. Products
  * and sums are rounded one by one, in the order of the columns. */
 
+#include "lanes.h"
+
 /* clip(round(t / s) + z, 0, highest), halves to even; targets become what the codes stand for. */
 TARGET static void NAMED(round_evenly)(float *t, const float *s, const float *z, float highest,
                                        uint8_t *codes) {
@@ -42,7 +44,6 @@ EXPORT TARGET int NAMED(gptq_round_columns)(
     const float *levels, const float *midpoints, uint8_t *codes, float *scratch) {
     for (size_t row = 0; row < rows; row += LANES) {
         const size_t lanes = rows - row < LANES ? rows - row : LANES;
-        const size_t bytes = lanes * sizeof(float);
         float value[LANES] = {0}, was[LANES] = {0}, s[LANES], z[LANES] = {0};
         uint8_t code[LANES];
         for (size_t lane = 0; lane < LANES; lane++) s[lane] = 1.0f;
@@ -50,10 +51,10 @@ EXPORT TARGET int NAMED(gptq_round_columns)(
             float *error = scratch + column * LANES;
             const size_t at = column * rows + row;
             const size_t block = (size_t)block_of[column] * rows + row;
-            memcpy(value, work + at, bytes);
-            memcpy(was, original + at, bytes);
-            memcpy(s, scale + block, bytes);
-            memcpy(z, zero + block, bytes);
+            NAMED(copy_lanes)(value, work + at, lanes);
+            NAMED(copy_lanes)(was, original + at, lanes);
+            NAMED(copy_lanes)(s, scale + block, lanes);
+            NAMED(copy_lanes)(z, zero + block, lanes);
             for (size_t before = 0; before < column; before++) {
                 const float factor = lower[column * stride + before];
                 const float *made = scratch + before * LANES;
@@ -64,7 +65,7 @@ EXPORT TARGET int NAMED(gptq_round_columns)(
             else
                 NAMED(round_evenly)(value, s, z, (float)highest, code);
             for (size_t lane = 0; lane < LANES; lane++) error[lane] = was[lane] - value[lane];
-            memcpy(work + at, error, bytes);
+            NAMED(copy_lanes)(work + at, error, lanes);
             memcpy(codes + at, code, lanes);
         }
     }

@@ -17,4 +17,4 @@ EXPORT const char *coreml_assay_isas(void) {
 
 /* Of the functions' signatures. Raised with them, here and in __init__.py, so that a library
  * built before is not called with what it does not expect. */
-EXPORT int coreml_assay_interface(void) { return 4; }
+EXPORT int coreml_assay_interface(void) { return 6; }
