@@ -12,7 +12,9 @@ needs_avx512 = pytest.mark.skipif(
     "avx512" not in native.available(), reason="the kernel is compiled for AVX-512 alone"
 )
 START = 3
-SHAPES = [(rows, columns) for rows in (1, 63, 64, 65, 200) for columns in (1, 5, 6, 7, 12, 70, 128)]
+SHAPES = [
+    (rows, columns) for rows in (1, 63, 64, 65, 200) for columns in (1, 5, 6, 7, 9, 12, 70, 128)
+]
 
 
 def problem(rows, columns):

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from coreml_assay.conformance.strategies import GRIDS, ordinary_floats
 from coreml_assay.numerics import (
     Grid,
+    QuantizedWeight,
     choose_qparams,
     compiled,
     native,
@@ -177,6 +178,28 @@ def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, s
         expected = choose_qparams(weight, grid, blocks, dtype)
         assert_same_bits(found.codes, quantize(weight, expected, grid))
         assert_same_bits(found.scale, expected.scale)
+
+
+# As many weights as have their codes stored past the caches: rows of whole stretches of 128 codes,
+# rows that are not, and codes that begin where those stores cannot.
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("blocks", [(1, 0), (0, 0)])
+@pytest.mark.parametrize(("columns", "shift"), [(4096, 0), (4099, 0), (4096, 3)])
+def test_large_weights_equal_the_oracle(monkeypatch, path, dtype, blocks, columns, shift):
+    monkeypatch.setenv(native.VARIABLE, path)
+    monkeypatch.setattr(compiled, "get_num_threads", lambda: 1)  # one thread has to do it all
+    rows, grid = (1 << 22) // columns + 1, GRIDS[0]
+    weight = np.random.default_rng(3).standard_normal((rows, columns), np.float32).astype(dtype)
+    room = np.full(weight.size + 128, 99, grid.dtype)
+    out = choose_qparams(weight, grid, blocks, dtype)
+    codes = room[shift : shift + weight.size].reshape(weight.shape)
+    expected = quantize(weight, out, grid)
+    found = round_to_nearest(weight, grid, blocks, QuantizedWeight(codes, out.scale.copy(), None))
+    assert_same_bits(found.codes, expected)
+    assert_same_bits(found.scale, out.scale)
+    assert (room[:shift] == 99).all()
+    assert (room[shift + weight.size :] == 99).all()
 
 
 @pytest.mark.parametrize("path", PATHS)

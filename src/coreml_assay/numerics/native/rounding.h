@@ -57,6 +57,22 @@ static inline TARGET void TYPED(code_runs)(
         TYPED(code_run)(w + j * length, length, s[j], least[j], most[j], z[j], codes + j * length);
 }
 
+#ifdef HAS_X86_TARGETS
+/* The weights of a run that was widened are in a cache, so what comes after it is fetched meanwhile:
+ * else memory would have nothing to do. */
+static inline TARGET void TYPED(code_long_run)(
+    const WORD *restrict w, int64_t n, float s, float least, float most, int32_t z,
+    uint8_t *restrict codes) {
+    uint8_t some[STRETCH];
+    for (int64_t i = 0; i < n; i += STRETCH) {
+        int64_t length = n - i < STRETCH ? n - i : STRETCH;
+        fetch((uintptr_t)(w + i) + (uintptr_t)n * sizeof *w, STRETCH * sizeof *w);
+        TYPED(code_run)(w + i, length, s, least, most, z, some);
+        store_past_caches(codes + i, some, length);
+    }
+}
+#endif
+
 static inline TARGET void TYPED(code_columns)(
     const WORD *restrict w, int64_t n, const float *restrict s, const float *restrict least,
     const float *restrict most, const int32_t *restrict z, uint8_t *restrict codes) {
@@ -122,8 +138,9 @@ EXPORT TARGET int TYPED(coreml_assay_round)(
     WORD negative[CHUNK], positive[CHUNK];
     float divisor[CHUNK], least[CHUNK], most[CHUNK];
     int32_t zero[CHUNK], z[CHUNK];
+    int large = n0 * b0 * n1 * b1 >= LARGE;
     int64_t in_a_page = PAGE / b1 < CHUNK ? PAGE / b1 : CHUNK;
-    int64_t together = b1 == 1 ? CHUNK : b1 > PAGE ? LONG : in_a_page;
+    int64_t together = b1 == 1 ? CHUNK : b1 > PAGE ? (large ? 1 : LONG) : in_a_page;
     for (int64_t i = 0; i < n0; i++) {
         for (int64_t j = 0; j < n1; j += together) {
             int64_t n = n1 - j < together ? n1 - j : together;
@@ -151,9 +168,16 @@ EXPORT TARGET int TYPED(coreml_assay_round)(
                 else if (b1 == 32) TYPED(code_runs)(v, n, 32, divisor, least, most, z, p);
                 else if (b1 == 16) TYPED(code_runs)(v, n, 16, divisor, least, most, z, p);
                 else if (b1 == 8) TYPED(code_runs)(v, n, 8, divisor, least, most, z, p);
+#ifdef HAS_X86_TARGETS
+                else if (large && b1 > PAGE && n == 1)
+                    TYPED(code_long_run)(v, b1, *divisor, *least, *most, *z, p);
+#endif
                 else TYPED(code_runs)(v, n, b1, divisor, least, most, z, p);
             }
         }
     }
+#ifdef HAS_X86_TARGETS
+    _mm_sfence(); /* what was stored past the caches, other threads are to see */
+#endif
     return 0;
 }
