@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/gptq_table.py [N [ROUNDS]]
 
-CPU seconds of one thread: medians of rounds in which all take turns, stage by stage, in one process.
-uint4 in blocks of 128, 4096 inputs in 8 samples. llm-compressor is measured where its environment is installed
-(`coreml-assay implementations install llm-compressor`), and as a whole only.
+CPU seconds of one thread: medians of rounds in which all take turns, stage by stage, in one
+process. uint4 in blocks of 128, 4096 inputs in 8 samples. llm-compressor is measured where its
+environment is installed (`coreml-assay implementations install llm-compressor`), and as a whole
+only.
 """
 
 from __future__ import annotations

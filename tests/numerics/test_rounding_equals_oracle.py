@@ -180,13 +180,19 @@ def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, s
         assert_same_bits(found.scale, expected.scale)
 
 
-# As many weights as have their codes stored past the caches: rows of whole stretches of 128 codes,
-# rows that are not, and codes that begin where those stores cannot.
+# As many weights as have their codes stored past the caches, some of which end where a store does
+# not, or begin where none can.
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("blocks", [(1, 0), (0, 0)])
-@pytest.mark.parametrize(("columns", "shift"), [(4096, 0), (4099, 0), (4096, 3)])
-def test_large_weights_equal_the_oracle(monkeypatch, path, dtype, blocks, columns, shift):
+@pytest.mark.parametrize(
+    ("columns", "blocks"),
+    [
+        *((4096, blocks) for blocks in [(1, 0), (0, 0), (1, 32), (1, 2048)]),
+        *[(4099, (1, 0)), (4128, (1, 32)), (4110, (1, 15)), (4110, (1, 1370))],
+    ],
+)
+@pytest.mark.parametrize("shift", [0, 3])
+def test_large_weights_equal_the_oracle(monkeypatch, path, dtype, columns, blocks, shift):
     monkeypatch.setenv(native.VARIABLE, path)
     monkeypatch.setattr(compiled, "get_num_threads", lambda: 1)  # one thread has to do it all
     rows, grid = (1 << 22) // columns + 1, GRIDS[0]

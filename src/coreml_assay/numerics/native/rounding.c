@@ -8,32 +8,36 @@
 
 #include "isa.h"
 
+#ifdef HAS_X86_TARGETS
+#include <emmintrin.h>
+#endif
+
 enum {
     CHUNK = 256, /* blocks treated together */
     PAGE = 1024, /* elements of runs treated together; memory is read ahead to the end of a page */
     LONG = 4,    /* runs treated together that are longer than that */
-    LARGE = 1 << 22, /* elements of a weight whose codes are stored past the caches, */
-    STRETCH = 128,   /* as many at a time */
+    LARGE = 1 << 22, /* elements of a weight whose codes are stored past the caches */
+    STRETCH = 128,   /* elements of a long run that are coded together */
 };
 
-#ifdef HAS_X86_TARGETS
-#include <emmintrin.h>
-
-/* Has `bytes` bytes brought from memory; they need not be there. */
+/* Has memory brought into the caches; it need not be there. */
 static inline void fetch(uintptr_t from, size_t bytes) {
+#ifdef HAS_X86_TARGETS
     for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch((const void *)(from + line));
+#endif
 }
 
-/* Stores n codes, past the caches where it can: a line that is overwritten whole need not be read
+/* Copies n codes, past the caches where it can: a line that is overwritten whole need not be read
  * before. */
 static inline void store_past_caches(uint8_t *to, const uint8_t *from, int64_t n) {
-    if (n == STRETCH && (uintptr_t)to % sizeof(__m128i) == 0)
-        for (int64_t i = 0; i < STRETCH; i += sizeof(__m128i))
+    int64_t i = 0;
+#ifdef HAS_X86_TARGETS
+    if ((uintptr_t)to % sizeof(__m128i) == 0)
+        for (; i + (int64_t)sizeof(__m128i) <= n; i += sizeof(__m128i))
             _mm_stream_si128((__m128i *)(to + i), _mm_loadu_si128((const __m128i *)(from + i)));
-    else
-        memcpy(to, from, (size_t)n);
-}
 #endif
+    memcpy(to + i, from + i, (size_t)(n - i));
+}
 
 /* Adding it to a float of magnitude below 2^22 rounds that half-to-even into the lowest bits. */
 static const float SHIFT = 12582912.0f; /* 1.5 * 2^23 */

@@ -49,29 +49,32 @@ static inline TARGET void TYPED(code_run)(
     for (int64_t i = 0; i < n; i++) codes[i] = TYPED(code)(w[i], s, least, most, z);
 }
 
+/* The weights of runs that were widened are in a cache; meanwhile those after them are fetched, or
+ * memory would have nothing to do. */
 static inline TARGET void TYPED(code_runs)(
     const WORD *restrict w, int64_t n, int64_t length, const float *restrict s,
     const float *restrict least, const float *restrict most, const int32_t *restrict z,
     uint8_t *restrict codes) {
-    for (int64_t j = 0; j < n; j++)
+    for (int64_t j = 0; j < n; j++) {
+        if (length <= PAGE)
+            fetch((uintptr_t)(w + (j + n) * length), (size_t)length * sizeof *w);
         TYPED(code_run)(w + j * length, length, s[j], least[j], most[j], z[j], codes + j * length);
+    }
 }
 
-#ifdef HAS_X86_TARGETS
-/* The weights of a run that was widened are in a cache, so what comes after it is fetched meanwhile:
- * else memory would have nothing to do. */
+/* A long run is coded in stretches, while as much of the next run is fetched. */
 static inline TARGET void TYPED(code_long_run)(
     const WORD *restrict w, int64_t n, float s, float least, float most, int32_t z,
     uint8_t *restrict codes) {
     uint8_t some[STRETCH];
-    for (int64_t i = 0; i < n; i += STRETCH) {
-        int64_t length = n - i < STRETCH ? n - i : STRETCH;
+    int64_t i = 0;
+    for (; i + STRETCH <= n; i += STRETCH) {
         fetch((uintptr_t)(w + i) + (uintptr_t)n * sizeof *w, STRETCH * sizeof *w);
-        TYPED(code_run)(w + i, length, s, least, most, z, some);
-        store_past_caches(codes + i, some, length);
+        TYPED(code_run)(w + i, STRETCH, s, least, most, z, some);
+        store_past_caches(codes + i, some, STRETCH);
     }
+    TYPED(code_run)(w + i, n - i, s, least, most, z, codes + i);
 }
-#endif
 
 static inline TARGET void TYPED(code_columns)(
     const WORD *restrict w, int64_t n, const float *restrict s, const float *restrict least,
@@ -163,16 +166,16 @@ EXPORT TARGET int TYPED(coreml_assay_round)(
                 for (int64_t l = 0; l < n; l++) zero_point[i * n1 + j + l] = (uint8_t)zero[l];
             for (int64_t k = 0; k < b0; k++) {
                 const WORD *v = w + k * row;
-                uint8_t *p = q + k * row;
+                int short_runs = b1 > 1 && b1 <= PAGE;
+                uint8_t some[PAGE], *p = large && short_runs ? some : q + k * row;
                 if (b1 == 1) TYPED(code_columns)(v, n, divisor, least, most, z, p);
                 else if (b1 == 32) TYPED(code_runs)(v, n, 32, divisor, least, most, z, p);
                 else if (b1 == 16) TYPED(code_runs)(v, n, 16, divisor, least, most, z, p);
                 else if (b1 == 8) TYPED(code_runs)(v, n, 8, divisor, least, most, z, p);
-#ifdef HAS_X86_TARGETS
-                else if (large && b1 > PAGE && n == 1)
+                else if (large && b1 > PAGE)
                     TYPED(code_long_run)(v, b1, *divisor, *least, *most, *z, p);
-#endif
                 else TYPED(code_runs)(v, n, b1, divisor, least, most, z, p);
+                if (large && short_runs) store_past_caches(q + k * row, some, n * b1);
             }
         }
     }
