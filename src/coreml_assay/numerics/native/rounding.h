@@ -49,20 +49,16 @@ static inline TARGET void TYPED(code_run)(
     for (int64_t i = 0; i < n; i++) codes[i] = TYPED(code)(w[i], s, least, most, z);
 }
 
-/* The weights of runs that were widened are in a cache; meanwhile those after them are fetched, or
- * memory would have nothing to do. */
 static inline TARGET void TYPED(code_runs)(
     const WORD *restrict w, int64_t n, int64_t length, const float *restrict s,
     const float *restrict least, const float *restrict most, const int32_t *restrict z,
     uint8_t *restrict codes) {
-    for (int64_t j = 0; j < n; j++) {
-        if (length <= PAGE)
-            fetch((uintptr_t)(w + (j + n) * length), (size_t)length * sizeof *w);
+    for (int64_t j = 0; j < n; j++)
         TYPED(code_run)(w + j * length, length, s[j], least[j], most[j], z[j], codes + j * length);
-    }
 }
 
-/* A long run is coded in stretches, while as much of the next run is fetched. */
+/* A long run is coded in stretches, while as much of the next run is fetched: the weights of this one
+ * are in a cache, so memory would have nothing to do. */
 static inline TARGET void TYPED(code_long_run)(
     const WORD *restrict w, int64_t n, float s, float least, float most, int32_t z,
     uint8_t *restrict codes) {
@@ -141,7 +137,8 @@ EXPORT TARGET int TYPED(coreml_assay_round)(
     WORD negative[CHUNK], positive[CHUNK];
     float divisor[CHUNK], least[CHUNK], most[CHUNK];
     int32_t zero[CHUNK], z[CHUNK];
-    int large = n0 * b0 * n1 * b1 >= LARGE;
+    uint8_t page[PAGE];
+    int large = n0 * b0 * n1 * b1 >= LARGE, gathered = large && b1 > 1 && b1 <= PAGE;
     int64_t in_a_page = PAGE / b1 < CHUNK ? PAGE / b1 : CHUNK;
     int64_t together = b1 == 1 ? CHUNK : b1 > PAGE ? (large ? 1 : LONG) : in_a_page;
     for (int64_t i = 0; i < n0; i++) {
@@ -166,8 +163,8 @@ EXPORT TARGET int TYPED(coreml_assay_round)(
                 for (int64_t l = 0; l < n; l++) zero_point[i * n1 + j + l] = (uint8_t)zero[l];
             for (int64_t k = 0; k < b0; k++) {
                 const WORD *v = w + k * row;
-                int short_runs = b1 > 1 && b1 <= PAGE;
-                uint8_t some[PAGE], *p = large && short_runs ? some : q + k * row;
+                uint8_t *p = gathered ? page : q + k * row;
+                if (gathered) fetch((uintptr_t)(v + n * b1), (size_t)(n * b1) * sizeof *v);
                 if (b1 == 1) TYPED(code_columns)(v, n, divisor, least, most, z, p);
                 else if (b1 == 32) TYPED(code_runs)(v, n, 32, divisor, least, most, z, p);
                 else if (b1 == 16) TYPED(code_runs)(v, n, 16, divisor, least, most, z, p);
@@ -175,7 +172,7 @@ EXPORT TARGET int TYPED(coreml_assay_round)(
                 else if (large && b1 > PAGE)
                     TYPED(code_long_run)(v, b1, *divisor, *least, *most, *z, p);
                 else TYPED(code_runs)(v, n, b1, divisor, least, most, z, p);
-                if (large && short_runs) store_past_caches(q + k * row, some, n * b1);
+                if (gathered) store_past_caches(q + k * row, page, n * b1);
             }
         }
     }
