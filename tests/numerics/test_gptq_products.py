@@ -100,6 +100,26 @@ def test_the_kernel_multiplies_what_lies_along_rows(monkeypatch, transposed):
     assert asked == ([(8, 10, 9)] if transposed is None else [])
 
 
+@pytest.mark.parametrize("path", ["0", *native.available()])
+def test_the_kernel_is_there_for_avx512_alone(monkeypatch, path):
+    monkeypatch.setenv(native.VARIABLE, path)
+    found = products._kernel(torch.device("cpu"))
+    assert (found is not None) is (path == "avx512")
+
+
+@needs_avx512
+def test_compensating_prepares_the_kernel_once(monkeypatch):
+    monkeypatch.setenv(native.VARIABLE, "avx512")
+    _, lower, work = matrices(130, 130, 70)
+    expected = work.clone()
+    add_product(expected[3:7], lower[3:7, :3], work[:3])
+    monkeypatch.setattr(products, "add_product", None)  # not to be used
+    compensate = compensating(work, lower)
+    monkeypatch.setattr(products, "_kernel", None)
+    compensate(0, 3, 7)
+    assert torch.equal(work, expected)
+
+
 def test_no_kernel_is_asked_for_what_is_on_another_device(monkeypatch):
     monkeypatch.setattr(products.native, "kernel", None)
     add_product(*(torch.empty(2, 2, device="meta") for _ in range(3)))
