@@ -38,7 +38,8 @@ def entering(
 ) -> Callable[[int, int], tuple[torch.Tensor, torch.Tensor]] | None:
     """As `sweep.enter` with these, if there is a kernel for the tensors' device.
 
-    The tensors must stay alive and where they are.
+    With ``extremes`` it returns in the place of v only the least and the most of each row, shape
+    (2, rows), which span the same range. The tensors must stay alive and where they are.
     """
     on_cpu = work.device.type == "cpu"
     kernel = native.kernel("gptq_enter", *_ENTER_ARGUMENTS) if on_cpu else None
