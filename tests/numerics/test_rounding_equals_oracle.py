@@ -188,7 +188,7 @@ def test_long_rows_and_many_columns_equal_the_oracle(monkeypatch, path, dtype, s
     ("columns", "blocks"),
     [
         *((4096, blocks) for blocks in [(1, 0), (0, 0), (1, 32), (1, 2048)]),
-        *[(4099, (1, 0)), (4128, (1, 32)), (4110, (1, 15)), (4110, (1, 1370))],
+        *[(4099, (1, 0)), (4128, (1, 32)), (4104, (1, 8)), (4110, (1, 15)), (4110, (1, 1370))],
     ],
 )
 @pytest.mark.parametrize("shift", [0, 3])

@@ -10,7 +10,7 @@ import torch
 from coreml_assay.numerics import native
 from coreml_assay.numerics.gptq.columns import Columns
 
-_LANES = 64  # as in gptq.c and entering.c
+_LANES = 64  # as in gptq.c and tiles.h
 _FLOAT, _INT32 = 4, 4  # bytes
 _SIZE, _ADDRESS = ctypes.c_size_t, ctypes.c_void_p
 _ROUND_ARGUMENTS = (

@@ -146,7 +146,10 @@ def _columns_first(weight: torch.Tensor) -> torch.Tensor:
 def _parameters(
     block: torch.Tensor, shares: torch.Tensor, spec: GPTQSpec, rounder: Rounder
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and zero point of each row of a block of shape (columns, rows)."""
+    """Scale and zero point of each row of a block of shape (columns, rows).
+
+    Without `scale_search` the extremes of each row will do, shape (2, rows).
+    """
     if spec.per_tensor:
         shares = shares.repeat_interleave(block.shape[1])
         block = block.reshape(-1, 1)

@@ -1,5 +1,5 @@
-/* Entering a block of GPTQ's columns; numerics/gptq/kernel.py calls it. For AVX-512 alone, as
- * products are. */
+/* Entering a block of GPTQ's columns; numerics/gptq/kernel.py calls it.
+ * It goes by tiles of TALL columns, and so is compiled for AVX-512 alone. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -7,14 +7,7 @@
 #include "isa.h"
 
 #ifdef HAS_X86_TARGETS
-#define ISA avx512
-#define TARGET AVX512_TARGET
-enum {
-    TALL = 6,   /* columns of a tile, */
-    LANES = 64, /* and rows; all its sums stay in registers; as in kernel.py */
-};
-
-#include "lanes.h"
+#include "tiles.h"
 
 /* Columns side by side, from weights whose rows are `weight_row` apart. */
 TARGET static void NAMED(transpose)(const float *weight, size_t weight_row, size_t columns,
@@ -31,7 +24,7 @@ TARGET static void NAMED(transpose)(const float *weight, size_t weight_row, size
 }
 
 /* Rows start to start + tall of d, so that lower @ d is what d was, those before being solved. */
-TARGET static inline __attribute__((always_inline)) void NAMED(solve_tile)(
+TARGET INLINED void NAMED(solve_tile)(
     size_t start, size_t tall, const float *lower, size_t stride, float *d) {
     float sum[TALL][LANES];
     for (size_t row = 0; row < tall; row++)
@@ -86,14 +79,7 @@ EXPORT TARGET int NAMED(gptq_enter)(
         }
         for (size_t column = 0; column < columns; column += TALL) {
 #define SOLVE_TILE(tall) NAMED(solve_tile)(column, tall, lower, stride, scratch)
-            switch (columns - column) {
-            case 1: SOLVE_TILE(1); break;
-            case 2: SOLVE_TILE(2); break;
-            case 3: SOLVE_TILE(3); break;
-            case 4: SOLVE_TILE(4); break;
-            case 5: SOLVE_TILE(5); break;
-            default: SOLVE_TILE(TALL);
-            }
+            WITH_CONSTANT_HEIGHT(columns - column, SOLVE_TILE)
 #undef SOLVE_TILE
         }
         for (size_t column = 0; column < columns; column++) {

@@ -1,7 +1,5 @@
 /* Adds a product of matrices to a matrix, for GPTQ; numerics/gptq/products.py calls it.
- *
- * For AVX-512 alone: with what came before, and elsewhere, PyTorch's libraries are as fast or
- * faster. */
+ * It goes by tiles of c, and so is compiled for AVX-512 alone. */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -9,20 +7,15 @@
 #include "isa.h"
 
 #ifdef HAS_X86_TARGETS
-#define ISA avx512
-#define TARGET AVX512_TARGET
+#include "tiles.h"
+
 enum {
-    TALL = 6,    /* rows of a tile, */
-    LANES = 64,  /* and columns; all its sums stay in registers */
     DEPTH = 256, /* terms of each sum, which is then added to the matrix */
     ROWS = 256,  /* rows whose factors stay in a cache while the columns go by */
 };
 
-#include "lanes.h"
-
-/* c (tall, lanes) += sign * a (tall, depth) @ b (depth, LANES), b being contiguous. Inlined with a
- * constant for `tall`, without which the sums would not be kept in registers. */
-TARGET static inline __attribute__((always_inline)) void NAMED(add_tile)(
+/* c (tall, lanes) += sign * a (tall, depth) @ b (depth, LANES), b being contiguous. */
+TARGET INLINED void NAMED(add_tile)(
     size_t tall, size_t lanes, size_t depth, float sign, float *c, size_t c_row, const float *a,
     size_t a_row, size_t a_column, const float *b) {
     float sum[TALL][LANES];
@@ -60,14 +53,7 @@ EXPORT TARGET int NAMED(gptq_add_product)(
                     float *sums = c + row * c_row + column;
 #define ADD_TILE(tall) \
     NAMED(add_tile)(tall, lanes, depth, sign, sums, c_row, factors, a_row, a_column, part)
-                    switch (bottom - row) {
-                    case 1: ADD_TILE(1); break;
-                    case 2: ADD_TILE(2); break;
-                    case 3: ADD_TILE(3); break;
-                    case 4: ADD_TILE(4); break;
-                    case 5: ADD_TILE(5); break;
-                    default: ADD_TILE(TALL);
-                    }
+                    WITH_CONSTANT_HEIGHT(bottom - row, ADD_TILE)
 #undef ADD_TILE
                 }
             }

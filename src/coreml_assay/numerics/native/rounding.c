@@ -16,9 +16,15 @@ enum {
     CHUNK = 256, /* blocks treated together */
     PAGE = 1024, /* elements of runs treated together; memory is read ahead to the end of a page */
     LONG = 4,    /* runs treated together that are longer than that */
-    LARGE = 1 << 22, /* elements of a weight whose codes are stored past the caches */
-    STRETCH = 128,   /* elements of a long run that are coded together */
+    STRETCH = 128, /* elements of a long run that are coded together, in a large weight */
 };
+
+/* Elements of a weight whose codes are stored past the caches. */
+#ifdef HAS_X86_TARGETS
+#define LARGE (1 << 22)
+#else
+#define LARGE INT64_MAX /* in plain C there are no such stores */
+#endif
 
 /* Has memory brought into the caches; it need not be there. */
 static inline void fetch(uintptr_t from, size_t bytes) {
